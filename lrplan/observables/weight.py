@@ -1,0 +1,18 @@
+"""Statistics of a layer's forward weights."""
+
+from __future__ import annotations
+
+from lrplan.observables import PAPER, Family, families
+from lrplan.observables._statistics import observables, root_mean_square, statistics
+
+families.add(
+    "weight",
+    Family(
+        name="weight",
+        measure="weights",
+        observables=observables("weight", "weight"),
+        compute=statistics,
+        scale=lambda values: root_mean_square(values, (-1,)),
+        cites=PAPER,
+    ),
+)
