@@ -1,0 +1,21 @@
+"""Feedback alignment: errors go back through fixed random weights."""
+
+from __future__ import annotations
+
+from lrplan.simulate.credit import FixedFeedback
+from lrplan.simulate.optimizers.sgdm import SGDM
+from lrplan.simulate.rules import Rule, rules
+
+rules.add(
+    "feedback_alignment",
+    Rule(
+        name="feedback_alignment",
+        credit=FixedFeedback(),
+        optimizer=SGDM(),
+        credit_name="feedback_alignment",
+        optimizer_name="sgdm",
+        learning_rate=0.05,
+        summary="fixed random feedback weights + SGD with Nesterov momentum",
+        cites="Lillicrap et al., Nature Communications 2016",
+    ),
+)
