@@ -1,0 +1,91 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def whole(value: str | int) -> int:
+    """Return a whole number, or say what came."""
+    try:
+        return int(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is not a whole number") from None
+
+
+def number(value: str | float) -> float:
+    """Return a number, or say what came."""
+    try:
+        return float(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is not a number") from None
+
+
+def seed(value: str | int) -> int:
+    """Return a whole number of at least 0, or say what came."""
+    out = whole(value)
+    if out < 0:
+        raise typer.BadParameter(f"{value!r}; expected a whole number of at least 0")
+    return out
+
+
+Cohort = Annotated[
+    str,
+    typer.Option(
+        metavar="PATH|starter",
+        help="Cohort to train on: 'starter' ships with lrplan; or a Zarr directory or zip file.",
+    ),
+]
+CohortPath = Annotated[
+    str,
+    typer.Argument(
+        metavar="COHORT", help="'starter', or the path of a Zarr directory or zip file."
+    ),
+]
+Units = Annotated[
+    int,
+    typer.Option(
+        parser=whole,
+        metavar="N",
+        help="Units recorded from each population in each session (neurons; synapses for the "
+        "measure weights, pre-post pairs for paired).",
+    ),
+]
+Noise = Annotated[
+    float,
+    typer.Option(
+        parser=number,
+        metavar="SD",
+        help="Noise of one response (mean over a stimulus's trials): standard deviation as a "
+        "fraction of the population's signal standard deviation.",
+    ),
+]
+Sessions = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Number of sessions.", show_default="one at every checkpoint"),
+]
+Tracked = Annotated[
+    bool,
+    typer.Option(
+        "--tracked/--untracked", help="The same units in all sessions, or drawn anew in each."
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(parser=seed, metavar="N", help="Seed of all randomness; same seed, same output."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress and no remarks on stderr; errors stay.")
+]
+OutDirectory = Annotated[
+    Path, typer.Option(metavar="DIR", help="Directory to write to; new or empty.")
+]
+
+
+def split_commas(values: list[str] | None) -> list[str]:
+    """Return the words of a repeated option whose values may hold commas."""
+    return [w.strip() for v in values or [] for w in v.split(",") if w.strip()]

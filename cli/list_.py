@@ -1,0 +1,127 @@
+"""``lrplan list``: what is registered, here and by other packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from lrplan.cli import _options, _output
+
+EPILOG = """\b
+Examples:
+  lrplan list rules
+  lrplan list observables --json"""
+
+
+def _rules() -> list[dict[str, Any]]:
+    from lrplan.simulate.rules import rules
+
+    return [
+        {
+            "name": name,
+            "summary": rule.summary,
+            "cites": rule.cites,
+            "credit": rule.credit_name,
+            "optimizer": rule.optimizer_name,
+            "learning_rate": rule.learning_rate,
+            "settings": rule.settings(),
+        }
+        for name, rule in rules.items()
+    ]
+
+
+def _architectures() -> list[dict[str, Any]]:
+    from lrplan.simulate.architectures import architectures
+
+    return [
+        {
+            "name": name,
+            "summary": entry.summary,
+            "cites": entry.cites,
+            "size": entry.size,
+            "settings": entry.settings,
+        }
+        for name, entry in architectures.items()
+    ]
+
+
+def _tasks() -> list[dict[str, Any]]:
+    from lrplan.simulate.tasks import tasks
+
+    return [
+        {
+            "name": name,
+            "summary": task.summary,
+            "cites": task.cites,
+            "objective": task.objective,
+            "needs": task.needs,
+            "settings": task.settings,
+        }
+        for name, task in tasks.items()
+    ]
+
+
+def _modalities() -> list[dict[str, Any]]:
+    from lrplan.modalities import modalities
+
+    return [
+        {
+            "name": name,
+            "summary": modality.summary,
+            "cites": modality.cites,
+            "measures": list(modality.measures),
+        }
+        for name, modality in modalities.items()
+    ]
+
+
+def _observables() -> list[dict[str, Any]]:
+    from lrplan.observables import all_observables
+
+    return [
+        {
+            "name": observable.name,
+            "summary": observable.summary,
+            "cites": family.cites,
+            "family": family.name,
+            "measure": family.measure,
+            "degree": observable.degree,
+        }
+        for family, observable in all_observables()
+    ]
+
+
+KINDS: dict[str, tuple[Callable[[], list[dict[str, Any]]], tuple[str, ...]]] = {
+    "architectures": (_architectures, ("name", "summary", "settings", "cites")),
+    "modalities": (_modalities, ("name", "summary", "measures", "cites")),
+    "observables": (_observables, ("name", "summary", "measure", "degree", "cites")),
+    "rules": (_rules, ("name", "summary", "settings", "cites")),
+    "tasks": (_tasks, ("name", "summary", "objective", "needs", "cites")),
+}
+"""How each kind is listed, and which of it the table shows."""
+
+
+def list_kind(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="rules|architectures|tasks|modalities|observables", help="What to list."
+        ),
+    ],
+    json: _options.Json = False,
+    quiet: _options.Quiet = False,
+) -> None:
+    """List rules, architectures, tasks, modalities, observables."""
+    if kind not in KINDS:
+        from lrplan.errors import UsageError
+        from lrplan.registry import nearest
+
+        raise UsageError(f"cannot list {kind!r}; {nearest(kind, KINDS)}")
+    entries, columns = KINDS[kind]
+    records = entries()
+    if json:
+        _output.emit_json(records)
+    else:
+        _output.show(_output.table(None, columns, [[r[c] for c in columns] for r in records]))

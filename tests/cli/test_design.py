@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import xarray as xr
+
+import lrplan.forecasting
+
+
+@pytest.fixture
+def fast(monkeypatch, plan):
+    """Replace the forecast's work by a finished one."""
+    curve = xr.Dataset(
+        {
+            "accuracy": (("units", "noise"), [[0.7], [0.9]]),
+            "low": (("units", "noise"), [[0.6], [0.8]]),
+            "high": (("units", "noise"), [[0.8], [0.95]]),
+            "chance": 0.5,
+        },
+        coords={"units": [4, 12], "noise": [0.1]},
+    )
+    by_noise = xr.Dataset(
+        {n: v.transpose("noise", "units") if v.ndim else v for n, v in curve.items()}
+    ).rename(units="noise", noise="units")
+    calls = []
+
+    def forecast(cohort, design, *, rng, split):
+        calls.append(design)
+        return replace(plan, design=design, split=split)
+
+    monkeypatch.setattr(lrplan.forecasting, "forecast", forecast)
+    monkeypatch.setattr(lrplan.forecasting, "accuracy_by_units", lambda *a, **k: curve)
+    monkeypatch.setattr(lrplan.forecasting, "accuracy_by_noise", lambda *a, **k: by_noise)
+    return calls
+
+
+def test_json_is_the_forecast_and_depends_on_the_seed_alone(cli, process, tiny_cohort_path):
+    line = ("design", "--cohort", tiny_cohort_path, "--units", 12, "--json", "--seed", 3)
+    ran = process(*line)
+    assert ran.code == 0
+    assert ran.err == "lrplan: forecasting from the cohort tiny\n"
+    found = ran.json()
+    assert found["schema"] == "lrplan.forecast/1"
+    assert found["chance"] == 0.25
+    assert found["cohort"]["organisms"] == 24
+    assert found["design"]["units"] == 12
+    for interval in (found["accuracy"], found["held_out"]["hyperparameters"]):
+        assert 0 <= interval["low"] <= interval["mean"] <= interval["high"] <= 1
+    assert found["held_out"]["architecture"] is None
+    assert all(abs(sum(row) - 1) < 1e-9 for row in found["confusion"]["matrix"])
+    assert found["warnings"]
+    again = cli(*line, "--quiet")
+    assert (again.code, again.err) == (0, "")
+    assert again.out == ran.out
+
+
+def test_table_names_the_condition_of_every_figure(cli, fast, tiny_cohort_path):
+    ran = cli("design", "--cohort", tiny_cohort_path, "--units", 12)
+    assert ran.code == 0
+    lines = [" ".join(line.split()) for line in ran.out.splitlines()]
+    [known] = [i for i, line in enumerate(lines) if line.startswith("known conditions")]
+    assert lines[known : known + 5] == [
+        "known conditions 90.0 % 85.0 to 95.0 %",
+        "held-out architecture (a brain is one) 70.0 % 60.0 to 80.0 %",
+        "held-out task - the cohort has only one",
+        "held-out hyperparameters 81.0 % 70.0 to 90.0 %",
+        "chance 50.0 %",
+    ]
+    assert "0.50 of 1.00 bits" in ran.out
+    assert "cannot separate: adam and sgdm" in ran.out
+    assert "Warning: most populations hold?[2J fewer units" in ran.out
+    assert "[red]sgdm[/red]" in ran.out
+    assert "\x1b" not in ran.out
+    assert max(map(len, ran.out.splitlines())) <= 100
+
+
+def test_a_split_that_leaks_is_labelled(cli, fast, tiny_cohort_path):
+    ran = cli("design", "--cohort", tiny_cohort_path, "--units", 12, "--split", "layer")
+    assert "leaks" in ran.out
+
+
+def test_every_option_reaches_the_design(cli, fast, tiny_cohort_path):
+    ran = cli(
+        *("design", "--cohort", tiny_cohort_path, "--units", 9, "--noise", 0.5, "--sessions", 2),
+        *("--spacing", 2, "--start", 1, "--untracked", "--stimuli", 3, "--position", "deep"),
+        *("--noise-reference", "absolute", "--scaling", "raw", "--measure", "weights,activity"),
+    )
+    assert ran.code == 0, ran.err
+    [design] = fast
+    assert (design.units, design.noise, design.tracked, design.stimuli) == (9, 0.5, False, 3)
+    assert design.schedule.checkpoints(5) == [1, 3]
+    assert (design.position, design.noise_reference, design.scaling) == ("deep", "absolute", "raw")
+    assert design.measures == ("activity", "weights")
+    repeated = ("--measure", "activity", "--measure", "weights")
+    cli("design", "--cohort", tiny_cohort_path, "--units", 9, *repeated)
+    assert fast[1].measures == design.measures
+
+
+@pytest.mark.parametrize("name", ["f.png", "f.pdf", "f.SVG"])
+def test_plot_is_written_and_never_replaced_unasked(cli, fast, tiny_cohort_path, tmp_path, name):
+    line = ("design", "--cohort", tiny_cohort_path, "--units", 12, "--plot", tmp_path / name)
+    assert cli(*line).code == 0
+    drawn = (tmp_path / name).read_bytes()
+    start = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[name[2:].lower()]
+    assert drawn.startswith(start)
+    (tmp_path / name).write_bytes(b"mine")
+    ran = cli(*line)
+    assert (ran.code, ran.out, len(fast)) == (2, "", 1)
+    assert "exists" in ran.err
+    assert (tmp_path / name).read_bytes() == b"mine"
+    assert cli(*line, "--force").code == 0
+    assert (tmp_path / name).read_bytes().startswith(start)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_plot_that_fails_leaves_nothing(cli, fast, tiny_cohort_path, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    def fail(self, path, **options):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Figure, "savefig", fail)
+    ran = cli(
+        *("design", "--cohort", tiny_cohort_path, "--units", 12, "--quiet"),
+        *("--plot", tmp_path / "f.png"),
+    )
+    assert ran.code == 3
+    assert "disk is full" in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        (("--units", 100), 2, "16"),
+        (("--units", 12, "--sessions", 6), 2, "5 checkpoints"),
+        (("--units", 12, "--sessions", 3, "--spacing", 3), 2, "--sessions 2"),
+        (("--units", 12, "--start", 5), 2, "5 checkpoints"),
+    ],
+)
+def test_a_design_beyond_the_cohort_is_refused(cli, tiny_cohort_path, options, code, told):
+    ran = cli("design", "--cohort", tiny_cohort_path, "--quiet", *options)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (code, "", 1)
+    assert told in ran.err
+
+
+def test_a_cohort_that_is_none_is_bad_data(cli, tmp_path):
+    (tmp_path / "file.zarr").write_text("text")
+    (tmp_path / "empty.zarr").mkdir()
+    for name in ("missing.zarr", "file.zarr", "empty.zarr"):
+        ran = cli("design", "--cohort", tmp_path / name)
+        assert (ran.code, ran.out, ran.err.count("\n")) == (3, "", 1)
+        assert name in ran.err

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+import lrplan.nwb
+import lrplan.verdict
+
+
+def test_a_recording_is_scored_as_a_process(process, recorded, tiny_cohort_path):
+    organism = process("cohort", "organisms", tiny_cohort_path, "--json").json()[0]["id"]
+    ran = process(
+        *("score", *recorded, "--cohort", tiny_cohort_path, "--without", organism, "--json")
+    )
+    found = ran.json()
+    assert found["schema"] == "lrplan.verdict/1"
+    assert found["recording"]["sessions"] == 3
+    assert found["design"]["units"] == 12
+    assert sum(found["probabilities"].values()) == pytest.approx(1)
+    assert ran.code == (4 if found["answer"] is None else 0)
+    assert ran.err.startswith("lrplan: training on virtual recordings of the cohort tiny")
+
+
+@pytest.fixture
+def scored(monkeypatch, verdict):
+    """Replace the verdict's work by a finished one; collect what was asked of it."""
+    calls = []
+    box = {"verdict": verdict, "calls": calls}
+
+    def score(recording, cohort, **options):
+        calls.append(options)
+        return box["verdict"]
+
+    def read_nwb(paths, **options):
+        calls.append(options | {"paths": paths})
+        return type("Recording", (), {"source": "a.nwb"})()
+
+    monkeypatch.setattr(lrplan.verdict, "score", score)
+    monkeypatch.setattr(lrplan.nwb, "read_nwb", read_nwb)
+    return box
+
+
+def test_an_answer_is_exit_0_and_cannot_tell_is_exit_4(cli, scored, verdict, tiny_cohort_path):
+    line = ("score", "a.nwb", "--cohort", tiny_cohort_path, "--quiet")
+    ran = cli(*line)
+    assert (ran.code, ran.err) == (0, "")
+    assert "Answer: sgdm" in ran.out
+    assert "12 to 14 units (not tracked)" in ran.out
+    assert "92.0 %" in ran.out
+    assert "85.0 to 95.0 %" in ran.out
+    assert "Warning: few trials" in ran.out
+    scored["verdict"] = replace(verdict, answer=None, reasons=["it lies far off"])
+    ran = cli(*line)
+    assert (ran.code, ran.err) == (4, "")
+    assert "Answer: cannot tell (it lies far off)." in ran.out
+    ran = cli(*line, "--json")
+    assert ran.code == 4
+    assert ran.json()["answer"] is None
+
+
+def test_every_option_reaches_the_reader_and_the_verdict(cli, scored, tiny_cohort_path):
+    ran = cli(
+        *("score", "a.nwb", "b.nwb", "--cohort", tiny_cohort_path, "--without", "x,y"),
+        *("--without", "z", "--position", "deep", "--noise", 0.2, "--units-table", "/u"),
+        *("--signal", "s", "--intervals", "i", "--label", "l", "--align", "a"),
+        *("--window", "0.1,0.6", "--checkpoint-by", "block:day", "--order", "given"),
+    )
+    assert ran.code == 0, ran.err
+    read, asked = scored["calls"]
+    assert [p.name for p in read.pop("paths")] == ["a.nwb", "b.nwb"]
+    assert read == {
+        "units": "/u",
+        "signal": "s",
+        "intervals": "i",
+        "label": "l",
+        "align": "a",
+        "window_s": (0.1, 0.6),
+        "checkpoint_by": "block:day",
+        "order": "given",
+    }
+    assert asked["without"] == ["x", "y", "z"]
+    assert (asked["position"], asked["noise"]) == ("deep", 0.2)
+
+
+def test_a_file_that_is_no_recording_is_bad_data(cli, tmp_path, tiny_cohort_path):
+    (tmp_path / "empty.nwb").touch()
+    (tmp_path / "text.nwb").write_text("text")
+    (tmp_path / "pointer.nwb").write_text("version https://git-lfs.github.com/spec/v1\n")
+    (tmp_path / "directory.nwb").mkdir()
+    os.mkfifo(tmp_path / "fifo.nwb")
+    for name in ("missing", "empty", "text", "pointer", "directory", "fifo"):
+        for command in (("score", "--cohort", tiny_cohort_path), ("inspect",)):
+            ran = cli(*command, tmp_path / f"{name}.nwb")
+            assert (ran.code, ran.out, ran.err.count("\n")) == (3, "", 1), ran.err
+            assert f"{name}.nwb" in ran.err
+
+
+def test_one_session_is_refused(cli, recorded, tiny_cohort_path):
+    ran = cli("score", recorded[0], "--cohort", tiny_cohort_path)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (3, "", 1)
+    assert "one session" in ran.err
+
+
+def test_leaving_out_an_unknown_organism_is_refused(cli, recorded, tiny_cohort_path):
+    ran = cli("score", *recorded, "--cohort", tiny_cohort_path, "--without", "nobody", "-q")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "'nobody'" in ran.err

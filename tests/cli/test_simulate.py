@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+SMALL = """
+name = "small"
+[grid]
+rule = ["sgdm", "adam"]
+architecture = "mlp"
+task = "digits"
+[training]
+epochs = 1
+checkpoints = 3
+[architectures.mlp]
+width = 16
+[storage]
+units = 8
+stimuli = 2
+synapses = 8
+pairs = 2
+pair_stimuli = 1
+validation = 2
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+def test_a_recipe_becomes_a_cohort_once(process, cli, recipe, tmp_path):
+    out = tmp_path / "small.zarr"
+    ran = process("simulate", recipe, "--out", out, "--workers", 1, "--device", "cpu", "--json")
+    assert ran.code == 0, ran.err
+    found = ran.json()
+    assert (found["organisms"], found["trained"], found["diverged"]) == (2, 2, 0)
+    assert ran.err.splitlines() == ["lrplan: training 2 organisms", "lrplan: 2 of 2 organisms"]
+    again = cli("simulate", recipe, "--out", out, "--json")
+    assert again.code == 0
+    assert again.json()["trained"] == 0
+    assert "nothing was trained" in again.err
+    ran = cli("simulate", recipe, "--out", out, "--quiet")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(f"{out}: 2 organisms, 0 diverged")
+
+
+def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(command, process, tmp_path):
+    recipe = tmp_path / "many.toml"
+    seeds = ", ".join(map(str, range(20)))
+    recipe.write_text(SMALL.replace("[training]", f"model_seed = [{seeds}]\n[training]"))
+    out = tmp_path / "many.zarr"
+    line = [*command, "simulate", str(recipe), "--out", str(out), "--workers", "1"]
+    line += ["--device", "cpu"]
+    run = subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    partial = tmp_path / "many.zarr.partial"
+    limit = time.monotonic() + 120
+    while len(list(partial.glob("[!.]*.npz"))) < 2 and time.monotonic() < limit:
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGINT)
+    stdout, stderr = run.communicate(timeout=60)
+    assert (run.returncode, stdout) == (130, "")
+    last = stderr.splitlines()[-1]
+    assert last.startswith("lrplan: interrupted; ")
+    assert f"of 40 organisms are finished and kept in {partial}" in last
+    assert "Traceback" not in stderr
+    assert not out.exists()
+    ran = process("simulate", recipe, "--out", out, "--workers", 1, "--device", "cpu")
+    assert ran.code == 0, ran.err
+    assert "of 40 organisms are there already" in ran.err
+    assert ran.out.startswith(f"{out}: 40 organisms")
+    assert not partial.exists()
+
+
+def test_an_output_that_is_something_else_is_kept(cli, recipe, tmp_path):
+    out = tmp_path / "mine.zarr"
+    out.write_text("mine")
+    ran = cli("simulate", recipe, "--out", out)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "exists" in ran.err
+    assert out.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "told"),
+    [
+        ('"sgdm"', '"sgdmm"', 2, "nearest: sgdm"),
+        ('"mlp"', '"mpl"', 2, "nearest: mlp"),
+        ('"digits"', '"digit"', 2, "nearest: digits"),
+        ("epochs = 1", "epochs = 0", 2, "epochs is 0"),
+        ("epochs", "epoch", 2, "nearest: epochs"),
+        ("[grid]", "[grid", 3, "not valid TOML"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_before_anything_is_written(
+    cli, recipe, tmp_path, old, new, code, told
+):
+    recipe.write_text(SMALL.replace(old, new))
+    ran = cli("simulate", recipe, "--out", tmp_path / "out.zarr")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (code, "", 1)
+    assert told in ran.err
+    assert [p.name for p in tmp_path.iterdir()] == [recipe.name]
+
+
+def test_the_account_counts_the_diverged(capsys):
+    from lrplan.cli.simulate import Account
+
+    account = Account(quiet=False)
+    account.start(3, 5)
+    account.advance(True)
+    account.advance(False)
+    assert account.trained == 2
+    err = capsys.readouterr().err.splitlines()
+    assert err[0] == "lrplan: going on: 3 of 5 organisms are there already"
+    assert err[-1] == "lrplan: 5 of 5 organisms, 1 diverged in this run"
