@@ -19,11 +19,17 @@ from lrplan.recording import Recording, record
 from lrplan.registry import nearest
 
 if TYPE_CHECKING:
+    from lrplan.classifier import RuleClassifier
     from lrplan.cohort import Cohort
 
 FOLDS = 5
 THREADS = 2
 SPLITS = ("organism", "layer")
+SINGULAR = {
+    "architecture": "architecture",
+    "task": "task",
+    "hyperparameters": "setting of hyperparameters",
+}
 HELD_OUT = {"architecture": "architecture", "task": "task", "hyperparameters": "setting"}
 
 
@@ -178,6 +184,7 @@ def forecast(
     shuffle_labels: bool = False,
     split: str = "organism",
     held_out: bool = True,
+    classifier: RuleClassifier | None = None,
 ) -> Forecast:
     """Forecast how well a Design tells the rules of a cohort apart.
 
@@ -196,6 +203,8 @@ def forecast(
         and so flatters the accuracy.
     held_out : bool, default True
         Whether to hold out architectures, tasks and hyperparameter settings, too.
+    classifier : RuleClassifier, optional
+        Cloned and fitted for each fold; by default one with its default settings.
 
     Returns
     -------
@@ -232,7 +241,7 @@ def forecast(
             if len(values) > 1:
                 conditions[name] = index
     kinds = np.unique(rules)
-    probabilities = _cross_predict(examples, conditions, groups, seed)
+    probabilities = cross_predict(examples, conditions, groups, seed=seed, classifier=classifier)
     bootstrap = Bootstrap(rules, organisms, rng=np.random.default_rng(seed + 1))
 
     warnings = _warnings(cohort, design, examples, split)
@@ -242,7 +251,7 @@ def forecast(
         accuracies[name] = None
         if p is None:
             if held_out:
-                warnings.append(f"the cohort has a single {name} setting; none could be held out")
+                warnings.append(f"the cohort has one {SINGULAR[name]}; none could be held out")
         elif np.isnan(p).any():
             warnings.append(f"some {name} cannot be held out: no other has all the rules")
         else:
@@ -270,12 +279,39 @@ def forecast(
     )
 
 
-def _cross_predict(
-    examples: Examples, conditions: dict[str, np.ndarray], groups: np.ndarray, seed: int
+def cross_predict(
+    examples: Examples,
+    conditions: dict[str, np.ndarray],
+    groups: np.ndarray,
+    *,
+    seed: int,
+    classifier: RuleClassifier | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return each recording's probabilities by classifiers that did not see its fold."""
+    """Predict each recording by classifiers that did not see its fold.
+
+    Parameters
+    ----------
+    examples : Examples
+        What is predicted.
+    conditions : dict of str to array (recording,) of int
+        For each condition, the fold in which each recording is tested.
+    groups : array (recording,)
+        What the classifier keeps together in its own cross-validation.
+    seed : int
+        Seeds the classifiers.
+    classifier : RuleClassifier, optional
+        What to clone and fit.
+
+    Returns
+    -------
+    dict of str to array (recording, rule)
+        Probabilities; NaN where the training folds lack a rule.
+    """
+    from sklearn.base import clone
+
     from lrplan.classifier import RuleClassifier
 
+    base = RuleClassifier() if classifier is None else classifier
     kinds = np.unique(examples.rules)
     jobs = [(name, k) for name, fold in conditions.items() for k in np.unique(fold)]
 
@@ -284,7 +320,7 @@ def _cross_predict(
         train = conditions[name] != k
         if len(np.unique(examples.rules[train])) < len(kinds):
             return np.full(((~train).sum(), len(kinds)), np.nan)
-        model = RuleClassifier(random_state=seed)
+        model = clone(base).set_params(random_state=seed)
         model.fit(examples.values[train], examples.rules[train], groups[train])
         return model.predict_proba(examples.values[~train])
 
@@ -346,8 +382,9 @@ def _warnings(cohort: Cohort, design: Design, examples: Examples, split: str) ->
                 f"{short} of {len(held)} populations hold fewer than {design.units} units for "
                 f"{measure} and were recorded whole"
             )
-    if "activity" in recorded and design.stimuli and design.stimuli > recorded.sizes["stimulus"]:
-        out.append(f"the cohort holds {recorded.sizes['stimulus']} stimuli, fewer than asked")
+    if "paired" in recorded and (design.stimuli or 0) > recorded.sizes["paired_stimulus"]:
+        held_stimuli = recorded.sizes["paired_stimulus"]
+        out.append(f"the cohort holds {held_stimuli} stimuli for paired, fewer than asked")
     diverged = int(cohort.organisms["diverged"].values.sum())
     if diverged:
         out.append(f"{diverged} organisms diverged in training and were left out")
@@ -364,6 +401,7 @@ def sweep(
     units: Sequence[int],
     noise: Sequence[float],
     rng: np.random.Generator,
+    classifier: RuleClassifier | None = None,
 ) -> xr.Dataset:
     """Forecast the accuracy for every combination of units and noise.
 
@@ -377,6 +415,8 @@ def sweep(
         In units of the signal's standard deviation.
     rng : numpy.random.Generator
         Each combination gets the same stream, so that they differ by the design alone.
+    classifier : RuleClassifier, optional
+        As for `forecast`.
 
     Returns
     -------
@@ -391,6 +431,7 @@ def sweep(
                 design.with_(units=u, noise=s),
                 rng=np.random.default_rng(seed),
                 held_out=False,
+                classifier=classifier,
             )
             for s in noise
         ]
@@ -408,18 +449,30 @@ def sweep(
     )
 
 
-def accuracy_by_units(cohort: Cohort, design: Design, *, rng: np.random.Generator) -> xr.Dataset:
+def accuracy_by_units(
+    cohort: Cohort,
+    design: Design,
+    *,
+    rng: np.random.Generator,
+    classifier: RuleClassifier | None = None,
+) -> xr.Dataset:
     """Return a `sweep` over units around the design's, at its noise."""
     most = int(np.median([cohort.stored_units(m).min() for m in design.measures]))
     units = _around(design.units, (0.03, 0.1, 0.3, 1), least=1, most=most)
-    return sweep(cohort, design, units=[int(u) for u in units], noise=[design.noise], rng=rng)
+    return sweep(cohort, design, units=units, noise=[design.noise], rng=rng, classifier=classifier)
 
 
-def accuracy_by_noise(cohort: Cohort, design: Design, *, rng: np.random.Generator) -> xr.Dataset:
+def accuracy_by_noise(
+    cohort: Cohort,
+    design: Design,
+    *,
+    rng: np.random.Generator,
+    classifier: RuleClassifier | None = None,
+) -> xr.Dataset:
     """Return a `sweep` over noise around the design's, at its units."""
     centre = design.noise or 0.1
     noise = sorted({0.0, design.noise} | {centre * f for f in (0.3, 3, 10, 30)})
-    return sweep(cohort, design, units=[design.units], noise=noise, rng=rng)
+    return sweep(cohort, design, units=[design.units], noise=noise, rng=rng, classifier=classifier)
 
 
 def _around(centre: int, factors: Iterable[float], *, least: int, most: int) -> list[int]:

@@ -23,7 +23,7 @@ THREADS = 2
 DIMS = {
     "activity": ("population", "session", "stimulus", "unit"),
     "weights": ("population", "session", "synapse"),
-    "paired": ("population", "session", "stimulus", "post", "pre"),
+    "paired": ("population", "session", "paired_stimulus", "post", "pre"),
 }
 
 
@@ -38,8 +38,8 @@ class Recording:
     ----------
     data : xarray.Dataset
         Some of the variables ``activity`` (population, session, stimulus, unit), ``weights``
-        (population, session, synapse) and ``paired`` (population, session, stimulus, post,
-        pre), in any unit that stays the same over sessions. A real recording has also
+        (population, session, synapse) and ``paired`` (population, session, paired_stimulus,
+        post, pre), in any unit that stays the same over sessions. A real recording has also
         ``activity_sem``, the standard error of each response over its trials, and pads units
         that a session lacks with NaN. Virtual recordings carry the coordinates ``organism``,
         ``rule``, ``architecture``, ``task``, ``setting`` and ``position`` over populations.
@@ -149,6 +149,11 @@ def record(
     chosen = np.asarray(chosen, dtype=int)
     if not len(chosen):
         raise DataError(f"the cohort {cohort.name!r} has no population to record")
+    if "activity" in design.measures and (design.stimuli or 0) > cohort.stimuli:
+        raise UsageError(
+            f"the design shows {design.stimuli} stimuli, but the cohort {cohort.name!r} holds "
+            f"{cohort.stimuli}; use at most --stimuli {cohort.stimuli}"
+        )
     coords = cohort.labels(chosen)
     variables: dict[str, Any] = {}
     for measure in design.measures:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 
+from lrplan.classifier import RuleClassifier
 from lrplan.design import Design, Schedule
 from lrplan.errors import DataError, UsageError
 from lrplan.evaluation import Bootstrap, Interval, organism_folds
 from lrplan.features import features
-from lrplan.forecasting import FOLDS, Examples, _cross_predict, make_examples
+from lrplan.forecasting import FOLDS, Examples, cross_predict, make_examples
 from lrplan.recording import Recording
 from lrplan.registry import nearest
 
@@ -232,6 +234,7 @@ def score(
     without: Sequence[str] = (),
     position: str = "unknown",
     noise: float | None = None,
+    classifier: RuleClassifier | None = None,
 ) -> Verdict:
     """Score a recording against organisms whose rules are known.
 
@@ -252,6 +255,8 @@ def score(
         Where the recorded area lies; if it is unknown, the position is no feature.
     noise : float, optional
         Noise of a response as a fraction of the signal; by default estimated from trials.
+    classifier : RuleClassifier, optional
+        Cloned and fitted; by default one with its default settings.
 
     Returns
     -------
@@ -289,7 +294,8 @@ def score(
     )
     if len(architectures) > 1:
         conditions["architecture"] = index
-    tested = _cross_predict(examples, conditions, examples.organisms, seed)
+    base = RuleClassifier() if classifier is None else classifier
+    tested = cross_predict(examples, conditions, examples.organisms, seed=seed, classifier=base)
     kinds = np.unique(examples.rules)
     bootstrap = Bootstrap(examples.rules, examples.organisms, rng=np.random.default_rng(seed + 1))
 
@@ -301,9 +307,7 @@ def score(
 
     expected = accuracy("known")
     assert expected is not None
-    from lrplan.classifier import RuleClassifier
-
-    model = RuleClassifier(random_state=seed)
+    model = clone(base).set_params(random_state=seed)
     model.fit(examples.values, examples.rules, examples.organisms)
     fitted = _fit_to(recording, design, rng)
     fitted = fitted if position == "unknown" else _placed(fitted, position)

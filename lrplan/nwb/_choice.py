@@ -51,7 +51,9 @@ def choose_responses(
         If the named one is not in the file.
     """
     if units is not None and signal is not None:
-        raise UsageError("units= and signal= name one source each; give one of them")
+        raise UsageError(
+            "units= (--units-table) and signal= (--signal) name one source each; give one of them"
+        )
     tables = [Table(file[p]) for p in offers.units]
     series = [Series(file[p]) for p in offers.series]
     if units is not None:
@@ -66,14 +68,14 @@ def choose_responses(
         raise DataError(
             f"holds both spike times ({clean(tables[0].path)}, {tables[0].rows} units) and ROI "
             f"series ({listed([s.path for s in readable], 3)}); say which to read with "
-            f"units={clean(tables[0].path)} or signal=NAME"
+            f"units={clean(tables[0].path)} (--units-table) or signal=NAME (--signal)"
         )
     if tables:
         chosen = next((t for t in tables if t.path == "/units"), tables[0])
         if len(tables) > 1 and chosen.path != "/units":
             raise DataError(
                 f"holds several tables of units ({listed([t.path for t in tables])}); name one "
-                "with units="
+                "with units= (--units-table)"
             )
         return Choice(chosen, [], _others(offers, [chosen.path], "not the main table of units"))
     return _choose_series(offers, series, readable)
@@ -94,7 +96,7 @@ def _choose_series(offers: Catalogue, series: list[Series], readable: list[Serie
         held = [f"{s.path} ({s.role})" for s in readable]
         raise DataError(
             f"holds ROI series, but neither dF/F nor fluorescence: {listed(held)}; name one with "
-            "signal= to read it as it is"
+            "signal= (--signal) to read it as it is"
         )
     if series:
         raise DataError(

@@ -139,7 +139,7 @@ def find_trials(
         raise DataError(
             f"{clean(table.path)} has {len(rows)} usable trials of {len(set(trials.label))} "
             f"stimuli in column {values[0]!r} (dropped: {report['dropped']}); expected at least 2 "
-            "stimuli; name other columns with label= or align="
+            "stimuli; name other columns with label= (--label) or align= (--align)"
         )
     return trials
 
@@ -221,13 +221,15 @@ def _choose_label(
                     "row"
                 )
     if single:
-        raise DataError(f"{single}; expected at least 2 stimuli; name another column with label=")
+        raise DataError(
+            f"{single}; expected at least 2 stimuli; name another column with label= (--label)"
+        )
     if wanted is not None:
         held = {clean(c, 60) for t in tables for c in t.columns}
         if wanted in held:
             raise DataError(
                 f"column {clean(wanted)!r} does not hold one label for each trial; name another "
-                "column with label="
+                "column with label= (--label)"
             )
         raise UsageError(
             f"no table of trials has a column {clean(wanted)!r}; {nearest(wanted, held)}"
@@ -235,7 +237,7 @@ def _choose_label(
     table = tables[0]
     usable = _label_columns(table)
     hint = (
-        f"columns that could: {listed(usable)}; name one with label="
+        f"columns that could: {listed(usable)}; name one with label= (--label)"
         if usable
         else f"its columns are {listed(table.columns)}; add one, such as stimulus_name"
     )
@@ -359,7 +361,7 @@ def _windows(
         if events:
             warnings.append(
                 f"the window of a response is the whole trial; {listed(events)} could align it "
-                "(align=)"
+                "(align= (--align))"
             )
         window: dict[str, Any] = {"align": "start_time", "seconds": None}
         window["rule"] = "start_time to stop_time"
@@ -381,7 +383,7 @@ def _windows(
     if window_s is None and not finite:
         warnings.append(
             f"stop_time is missing in most trials; the window is {pair[0]:g} to {pair[1]:g} s "
-            f"after {clean(align, 60)}; name another with window_s="
+            f"after {clean(align, 60)}; name another with window_s= (--window)"
         )
     rule = f"{pair[0]:g} to {pair[1]:g} s after {'start_time + ' if relative else ''}{align}"
     window = {"align": clean(align, 60), "rule": clean(rule), "seconds": list(pair)}

@@ -88,7 +88,7 @@ def inspect_nwb(path: str | os.PathLike[str]) -> dict[str, Any]:
             if len(content.sessions) == 1:
                 warnings.append(
                     "this file holds one session; a trajectory needs the files of other sessions, "
-                    "or a column that tells sessions apart (checkpoint_by='block:COLUMN')"
+                    "or a column that tells sessions apart (--checkpoint-by block:COLUMN)"
                 )
     return report | {"chosen": chosen, "problems": problems, "warnings": warnings}
 

@@ -201,8 +201,8 @@ def _without_repeats(
                 raise DataError(
                     f"{other.name} and {content.name} are one session "
                     f"({clean(mine.session_id or mine.identifier, 60)}) with different responses; "
-                    "expected one file for each session; give one of them, or order='given' if "
-                    "they are two sessions"
+                    "expected one file for each session; give one of them, or order='given' "
+                    "(--order) if they are two sessions"
                 )
         else:
             kept.append(content)
@@ -224,10 +224,10 @@ def _check_same_subject(contents: list[FileContent], warnings: list[str]) -> Non
 def _check_same_choices(contents: list[FileContent]) -> None:
     """Raise if files would be read in different ways: their responses could not be compared."""
     for what, option in (
-        ("responses", "units= or signal="),
-        ("unit", "units= or signal="),
-        ("label", "label="),
-        ("window", "align= and window_s="),
+        ("responses", "units= (--units-table) or signal= (--signal)"),
+        ("unit", "units= (--units-table) or signal= (--signal)"),
+        ("label", "label= (--label)"),
+        ("window", "align= (--align) and window_s= (--window)"),
     ):
         values = [_shown_choice(c.report[what]) for c in contents]
         if what == "responses" and contents[0].kind == "dff":
@@ -254,7 +254,7 @@ def _ordered(
     distrusted = any(c.metadata.suspicious for c in contents)
     if order == "time" and any(s is None for s in starts):
         raise DataError(
-            "not every file has a session_start_time; expected one for order='time'; use "
+            "not every file has a session_start_time; expected one for order='time' (--order); use "
             "order='name' or order='given'"
         )
     if order == "time" or (order is None and not distrusted and len(set(starts)) == len(starts)):
@@ -265,8 +265,8 @@ def _ordered(
         if numbered and list(map(id, ordered)) != list(map(id, by_label)):
             warnings.append(
                 "session_start_time orders the sessions otherwise than their names do: "
-                f"{listed([c.name for c in ordered], 4)}; use order='name' or order='given' to "
-                "change it"
+                f"{listed([c.name for c in ordered], 4)}; use order='name' or "
+                "order='given' (--order) to change it"
             )
         return ordered, "session_start_time"
     labels = [c.metadata.label for c in contents]
@@ -276,7 +276,7 @@ def _ordered(
         why = "implausible or missing" if distrusted else "not all different"
         warnings.append(
             f"session_start_time is {why}; sessions are ordered by name: "
-            f"{listed([c.name for c in ordered], 4)}; use order='given' to set it"
+            f"{listed([c.name for c in ordered], 4)}; use order='given' (--order) to set it"
         )
     return ordered, "name"
 
@@ -311,7 +311,7 @@ def _too_few(contents: list[FileContent], sessions: int, least: int, given: int)
     return (
         f"{_source(contents)}: {what}; a trajectory needs at least {least}; give the files of the "
         "other sessions, or name a column that tells sessions apart with "
-        f"checkpoint_by='block:COLUMN'{hint}"
+        f"checkpoint_by='block:COLUMN' (--checkpoint-by){hint}"
     )
 
 
@@ -329,7 +329,7 @@ def _common_stimuli(sessions: list[Session], names: list[str], warnings: list[st
         told = [f"{n}: {listed(s.stimuli, 3)}" for n, s in zip(names, sessions, strict=True)]
         raise DataError(
             f"the sessions share {len(shared)} stimuli ({'; '.join(told[:3])}); expected at least "
-            "2 that are shown in every session; name another column with label="
+            "2 that are shown in every session; name another column with label= (--label)"
         )
     if union != shared:
         left = sorted(union - shared, key=natural_key)

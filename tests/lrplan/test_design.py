@@ -1,0 +1,80 @@
+"""Designs and schedules: what is accepted, and what is said of the rest."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lrplan import Design, Schedule, UsageError
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"units": 0}, "units is 0"),
+        ({"units": -3}, "units is -3"),
+        ({"units": 2.5}, "units is 2.5"),
+        ({"units": True}, "units is True"),
+        ({"noise": -0.1}, "cannot be negative"),
+        ({"noise": float("nan")}, "noise is nan"),
+        ({"noise": float("inf")}, "noise is inf"),
+        ({"noise": "much"}, "noise is 'much'"),
+        ({"measure": "activty"}, "nearest: activity"),
+        ({"measure": ()}, "one or several"),
+        ({"measure": "activity,activity"}, "one or several"),
+        ({"modality": "idael"}, "nearest: ideal"),
+        ({"modality": "counts", "measure": "weights"}, "measures activity, not weights"),
+        ({"position": "top"}, "unknown position"),
+        ({"noise_reference": "relatve"}, "nearest: relative"),
+        ({"scaling": "rwa"}, "raw"),
+        ({"stimuli": 0}, "stimuli is 0"),
+    ],
+)
+def test_a_design_that_cannot_be_is_refused(changes, said):
+    with pytest.raises(UsageError, match=said):
+        Design(**changes)
+
+
+def test_a_design_becomes_json():
+    text = json.dumps(Design(measure="weights,activity", schedule=Schedule(sessions=3)).to_json())
+    assert json.loads(text)["measure"] == ["activity", "weights"]
+    assert json.loads(text)["schedule"] == {"sessions": 3, "spacing": None, "start": 0}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ({}, list(range(21))),
+        ({"sessions": 3}, [0, 10, 20]),
+        ({"sessions": 21}, list(range(21))),
+        ({"sessions": 1}, [20]),
+        ({"sessions": 3, "spacing": 5}, [0, 5, 10]),
+        ({"spacing": 10}, [0, 10, 20]),
+        ({"sessions": 2, "spacing": 4, "start": 3}, [3, 7]),
+        ({"start": 18}, [18, 19, 20]),
+        ({"sessions": 2, "start": 10}, [10, 20]),
+    ],
+)
+def test_sessions_stand_at_checkpoints(schedule, expected):
+    assert Schedule(**schedule).checkpoints(21) == expected
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        ({"sessions": 22}, "22 sessions.*--sessions 21"),
+        ({"sessions": 5, "spacing": 6}, "--sessions 4"),
+        ({"start": 21}, "checkpoint 21"),
+        ({"sessions": 4, "start": 18}, "--sessions 3"),
+    ],
+)
+def test_more_sessions_than_checkpoints_are_refused(schedule, said):
+    with pytest.raises(UsageError, match=said):
+        Schedule(**schedule).checkpoints(21)
+
+
+@pytest.mark.parametrize("bad", [{"sessions": 0}, {"spacing": -1}, {"start": -1}, {"start": 1.5}])
+def test_impossible_schedules_are_refused(bad):
+    with pytest.raises(UsageError):
+        Schedule(**bad)
