@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 
 class Operation(Protocol):
@@ -67,15 +68,11 @@ class Conv:
 
     def transpose(self, z: Tensor, weight: Tensor, like: Tensor) -> Tensor:
         """Return the transposed convolution of z."""
-        return torch.nn.grad.conv2d_input(
-            like.shape, weight, z, stride=self.stride, padding=self.padding
-        )
+        return conv2d_input(like.shape, weight, z, stride=self.stride, padding=self.padding)
 
     def weight_gradient(self, x: Tensor, dz: Tensor, weight: Tensor) -> Tensor:
         """Return the correlation of input and error, summed over examples."""
-        return torch.nn.grad.conv2d_weight(
-            x, weight.shape, dz, stride=self.stride, padding=self.padding
-        )
+        return conv2d_weight(x, weight.shape, dz, stride=self.stride, padding=self.padding)
 
     def overlap(self, weight: Tensor) -> int:
         """Return the number of kernel places."""
@@ -98,7 +95,7 @@ class _CarriedBack(torch.autograd.Function):
         ctx.op = op
 
     @staticmethod
-    def backward(ctx: Any, dz: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, dz: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, weight, backward_weight = ctx.saved_tensors
         return (
             ctx.op.transpose(dz, backward_weight, x),

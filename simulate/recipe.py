@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from lrplan.errors import DataError, UsageError
-from lrplan.registry import nearest
+from lrplan.registry import Registry, nearest
 from lrplan.simulate.architectures import architectures
 from lrplan.simulate.rules import rules
 from lrplan.simulate.tasks import tasks
 from lrplan.spec import OrganismSpec
 
 SCHEDULES = ("cosine", "constant")
+REGISTRIES: dict[str, Registry[Any]] = {
+    "rule": rules,
+    "architecture": architectures,
+    "task": tasks,
+}
 GRID = ("rule", "architecture", "task", "batch_size", "learning_rate", "model_seed", "data_seed")
 
 
@@ -118,11 +123,10 @@ def parse_recipe(text: str, *, origin: str = "recipe") -> Recipe:
     epochs = _whole(training.get("epochs", 40), "epochs", origin, least=1)
     checkpoints = _whole(training.get("checkpoints", 21), "checkpoints", origin, least=2)
     lists: dict[str, list[Any]] = {}
-    for key in ("rule", "architecture", "task"):
-        registry = {"rule": rules, "architecture": architectures, "task": tasks}[key]
+    for key in REGISTRIES:
         lists[key] = _list(grid, key, origin)
         for value in lists[key]:
-            registry.get(value)
+            REGISTRIES[key].get(value)
     for key, default, least in (
         ("batch_size", [64], 2),
         ("model_seed", [0], 0),
@@ -164,9 +168,9 @@ def parse_recipe(text: str, *, origin: str = "recipe") -> Recipe:
 def _check_settings(settings: Mapping[str, Mapping[str, Any]], origin: str) -> None:
     for name in settings["rules"]:
         rules.get(name).with_settings(_table(settings["rules"], name, origin))
-    for kind, registry in (("architectures", architectures), ("tasks", tasks)):
+    for kind in ("architectures", "tasks"):
         for name in settings[kind]:
-            known = registry.get(name).settings  # type: ignore[attr-defined]
+            known = REGISTRIES[kind.removesuffix("s")].get(name).settings
             given = _table(settings[kind], name, origin)
             _known(given, tuple(known), f"{origin} [{kind}.{name}]")
             for key, value in given.items():

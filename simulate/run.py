@@ -8,7 +8,6 @@ is killed loses at most the organisms in training and the same command finishes 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from lrplan.errors import DataError, UsageError
 from lrplan.simulate.pack import pack, write_part
@@ -178,14 +178,13 @@ def _complete(recipe: Recipe, out: Path) -> bool:
 @contextmanager
 def _only_writer(partial: Path) -> Iterator[None]:
     """Hold the lock on a partial cohort; the system frees it even after a kill."""
-    with open(partial / ".lock", "w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another process is writing {partial}; wait for it or give another --out"
-            ) from None
-        yield
+    try:
+        with FileLock(partial / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise UsageError(
+            f"another process is writing {partial}; wait for it or give another --out"
+        ) from None
 
 
 def _digest(recipe: Recipe) -> str:
@@ -233,6 +232,19 @@ def _train_and_write(
     return done
 
 
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Hold back Ctrl-C, here and in the processes that start meanwhile, where the system can."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(parent: int) -> None:
     """Make a worker single-threaded, deaf to Ctrl-C and unable to outlive its parent."""
     torch.set_num_threads(1)
@@ -265,9 +277,12 @@ def _on_cores(
         initargs=(os.getpid(),),
     )
     try:
-        waiting: set[Future[list[tuple[str, bool]]]] = {
-            pool.submit(_train_and_write, [s], storage, partial, "cpu") for s in todo
-        }
+        # Workers start here, and are not to see a Ctrl-C before they can ignore it; one that comes
+        # meanwhile reaches this process afterwards.
+        with _interrupts_later():
+            waiting: set[Future[list[tuple[str, bool]]]] = {
+                pool.submit(_train_and_write, [s], storage, partial, "cpu") for s in todo
+            }
         while waiting:
             ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in ready:

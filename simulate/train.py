@@ -136,7 +136,7 @@ def train(
         while len(kept) < len(steps) and step == steps[len(kept)]:
             with torch.no_grad():
                 statistics = probes.batch_statistics(params)
-                snapshot = probes.measure(params, statistics)
+                snapshot: dict[str, Any] = dict(probes.measure(params, statistics))
                 snapshot |= judge(params, statistics)
             for p in params.values():
                 finite &= torch.isfinite(p).flatten(1).all(1)
