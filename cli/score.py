@@ -196,6 +196,7 @@ def verdict_parts(verdict: Verdict) -> list[Any]:
     expected = verdict.expected_accuracy
     parts: list[Any] = [
         f"Recording: {recording_text(verdict.recording)}",
+        *ingest_lines(verdict.ingest),
         f"Design, inferred: {design_text(verdict.design.to_json())}",
     ]
     if verdict.answer is None:
@@ -233,3 +234,24 @@ def recording_text(recording: dict[str, Any]) -> str:
         f"{recording['source']}: {recording['kind']}, {recording['sessions']} sessions, {told} "
         f"units ({tracked}), {recording['stimuli']} stimuli"
     )
+
+
+def ingest_lines(ingest: dict[str, Any]) -> list[str]:
+    """Return what the reader chose in the first file, and what it dropped in any, in words."""
+    files = ingest.get("files") or []
+    if not files:
+        return []
+    first = files[0]
+    window = first["window"]
+    lines = [
+        f"Read: {first['responses']} by {first['label']} of {first['intervals']}, "
+        f"{window['rule']}; sessions in order of {ingest['order']}"
+    ]
+    dropped: dict[str, int] = {}
+    for file in files:
+        for reason, count in file["dropped"].items():
+            dropped[reason] = dropped.get(reason, 0) + int(count)
+    if dropped:
+        told = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+        lines.append(f"Trials dropped: {told}")
+    return lines

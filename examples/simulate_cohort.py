@@ -8,10 +8,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import lrplan
 from lrplan.simulate.recipe import parse_recipe
 from lrplan.simulate.run import simulate
-
-import lrplan
 
 RECIPE = """
 name = "my-cohort"
