@@ -25,7 +25,8 @@ class Features:
     values : array (population, feature) of float32
         Observables x sessions, then the layer position if it is known.
     names : list of str
-        ``act_raw_mean@3`` is an observable in session 3; ``position_deep`` is a position.
+        ``act_raw_mean@3`` is an observable in session 3 (counted from 0); ``position_deep`` is a
+        position.
     """
 
     values: np.ndarray
@@ -43,8 +44,9 @@ def features(
         With any of the measures.
     scaling : {"relative", "raw"}
         ``relative`` divides each observable by the first session's root mean square to the power
-        of the observable's degree, since a firing rate and a network's activation share no unit;
-        ``raw`` is the paper's.
+        of the observable's degree, since a firing rate and a network's activation share no unit,
+        and gives later sessions as their change from the first, in which the error of sampling
+        the same units cancels. ``raw`` is the paper's.
     with_position : bool, default True
         Whether early, middle and deep become three features (one-hot).
 
@@ -88,6 +90,7 @@ def _observe(family: Family, values: np.ndarray, measure: str, scaling: str) -> 
                 # A population that is silent at first has no scale of its own.
                 scale = np.where(scale > 0, scale, 1.0)
                 observed = observed / (scale[:, None, None] ** degree)
+                observed[:, 1:] -= observed[:, :1]
             out[rows] = observed
         return out
 
