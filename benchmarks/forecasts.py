@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--fine", help="the same cohort stored with 16 bits")
     parser.add_argument("--units", type=int, default=300)
     parser.add_argument("--noise", type=float, default=0.1)
-    parser.add_argument("--shuffles", type=int, default=3)
+    parser.add_argument("--shuffles", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()

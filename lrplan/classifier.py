@@ -33,8 +33,10 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):
     ----------
     grid : sequence of mapping
         Settings of `sklearn.ensemble.RandomForestClassifier` to choose from.
-    trees : int, default 80
-        Trees of each forest.
+    trees : int, default 100
+        Trees of the forest.
+    search_trees : int, default 40
+        Trees of each forest of the inner cross-validation.
     folds : int, default 3
         Folds of the inner cross-validation.
     random_state : int, default 0
@@ -58,12 +60,14 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         grid: Sequence[Mapping[str, Any]] = GRID,
-        trees: int = 80,
+        trees: int = 100,
+        search_trees: int = 40,
         folds: int = 3,
         random_state: int = 0,
     ) -> None:
         self.grid = grid
         self.trees = trees
+        self.search_trees = search_trees
         self.folds = folds
         self.random_state = random_state
 
@@ -97,13 +101,14 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):
             for k in range(self.folds):
                 train, test = fold != k, fold == k
                 if test.any():
-                    votes[test] = self._votes(self._forest(settings, X[train], y[train]), X[test])
+                    forest = self._forest(settings, X[train], y[train], self.search_trees)
+                    votes[test] = self._votes(forest, X[test])
             temperature, loss = _temperature(votes, index)
             if loss < best:
                 best = loss
                 self.settings_, self.temperature_ = settings, temperature
                 self.out_of_fold_ = _sharpen(votes, temperature)
-        self.forest_ = self._forest(self.settings_, X, y)
+        self.forest_ = self._forest(self.settings_, X, y, self.trees)
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
@@ -117,10 +122,10 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def _forest(
-        self, settings: Mapping[str, Any], X: np.ndarray, y: np.ndarray
+        self, settings: Mapping[str, Any], X: np.ndarray, y: np.ndarray, trees: int
     ) -> RandomForestClassifier:
         forest = RandomForestClassifier(
-            self.trees, class_weight="balanced", random_state=self.random_state, **settings
+            trees, class_weight="balanced", random_state=self.random_state, **settings
         )
         # What is checked once for the forest need not be checked again for each tree.
         with config_context(assume_finite=True, skip_parameter_validation=True):
@@ -130,7 +135,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):
         """Return smoothed votes: no rule is ever impossible after a finite number of trees."""
         votes = np.zeros((len(X), len(self.classes_)))
         votes[:, np.searchsorted(self.classes_, forest.classes_)] = forest.predict_proba(X)
-        smoothed = votes + 0.5 / self.trees
+        smoothed = votes + 0.5 / self.search_trees
         return smoothed / smoothed.sum(axis=1, keepdims=True)
 
 

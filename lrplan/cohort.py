@@ -262,6 +262,11 @@ class Cohort:
         """Number of stimuli with stored responses."""
         return int(self._shape("responses", "responses")[2])
 
+    @property
+    def pair_stimuli(self) -> int:
+        """Number of stimuli with stored pairs."""
+        return int(self._shape("paired", "paired")[2])
+
     def _shape(self, group: str, name: str) -> tuple[int, ...]:
         array = self._array(group, name)
         if array is None:

@@ -74,7 +74,7 @@ class Bootstrap:
     def __init__(
         self, labels: np.ndarray, organisms: np.ndarray, *, rng: np.random.Generator
     ) -> None:
-        self.labels = labels
+        self._rng = rng
         self._rules = np.unique(labels)
         self._members: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for rule in self._rules:
@@ -88,19 +88,24 @@ class Bootstrap:
 
         Parameters
         ----------
-        values : array (recording,)
-            One figure per recording, such as 1 where it was classified right.
+        values : array (recording,) or (repeat, recording)
+            One figure per recording, such as 1 where it was classified right. Repeats (other
+            draws of units, noise and folds) are averaged, and resampled as organisms are, so that
+            the interval holds what differs between them.
         rules : sequence, optional
             Only these rules count.
         """
+        values = np.atleast_2d(values).astype(float)
         means, resampled = [], []
         for rule, (rows, index, draws) in zip(self._rules, self._members, strict=True):
             if rules is not None and rule not in rules:
                 continue
-            total = np.bincount(index, weights=values[rows])
             count = np.bincount(index)
-            means.append(total.sum() / count.sum())
-            resampled.append((draws @ total) / (draws @ count))
+            totals = np.stack([np.bincount(index, weights=v[rows]) for v in values])
+            means.append(totals.sum() / count.sum() / len(values))
+            resampled.append((totals @ draws.T) / (draws @ count))
+        each = np.mean(resampled, axis=0)  # repeat, resample
+        picked = self._rng.integers(len(values), size=each.shape)
         tail = (1 - CONFIDENCE) / 2
-        low, high = np.quantile(np.mean(resampled, axis=0), [tail, 1 - tail])
+        low, high = np.quantile(np.take_along_axis(each, picked, axis=0).mean(0), [tail, 1 - tail])
         return Interval(float(np.mean(means)), float(low), float(high))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from lrplan.design import Design
 from lrplan.errors import DataError, UsageError
 from lrplan.evaluation import Bootstrap, Interval, organism_folds
 from lrplan.features import features
-from lrplan.recording import Recording, record
+from lrplan.recording import record
 from lrplan.registry import nearest
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from lrplan.cohort import Cohort
 
 FOLDS = 5
+REPEATS = 2
 THREADS = 2
 SPLITS = ("organism", "layer")
 SINGULAR = {
@@ -49,7 +51,7 @@ class Forecast:
         What never stands on both sides of a split. ``layer`` leaks: it is the paper's.
     accuracy : Interval
         Balanced accuracy for one recorded population of an organism that was not seen, under
-        conditions that were.
+        conditions that were; over two draws of units, noise and folds.
     bits : Interval
         What one recording tells about the rule.
     held_out : dict of str to Interval or None
@@ -121,11 +123,7 @@ class Examples:
     values: np.ndarray
     rules: np.ndarray
     organisms: np.ndarray
-    recording: Recording
-
-    def labels(self, name: str) -> np.ndarray:
-        """Return one label of every example."""
-        return np.asarray(self.recording.data[name].values)
+    labels: dict[str, np.ndarray]
 
 
 def make_examples(
@@ -133,7 +131,7 @@ def make_examples(
     design: Design,
     *,
     rng: np.random.Generator,
-    shuffle_labels: bool = False,
+    shuffle_seed: int | None = None,
     populations: np.ndarray | None = None,
 ) -> Examples:
     """Record a cohort under a design and return its features, one row per population.
@@ -143,9 +141,9 @@ def make_examples(
     cohort, design
         What is recorded, and how.
     rng : numpy.random.Generator
-        Source of units, noise and the order of shuffled labels.
-    shuffle_labels : bool, default False
-        Whether organisms swap rules at random, as a control.
+        Source of units and noise.
+    shuffle_seed : int, optional
+        Makes organisms swap rules at random, as a control.
     populations : array of int, optional
         Which; by default all usable ones.
 
@@ -171,9 +169,10 @@ def make_examples(
             f"the cohort {cohort.name!r} has {counts.min()} usable organisms of the rule {few!r}; "
             f"at least {FOLDS} of each are needed to test on organisms that were not seen"
         )
-    if shuffle_labels:
-        rules = rng.permutation(of_organism)[index]
-    return Examples(table.values, rules, organisms, recording)
+    if shuffle_seed is not None:
+        rules = np.random.default_rng(shuffle_seed).permutation(of_organism)[index]
+    labels = {str(k): np.asarray(v.values).astype(str) for k, v in recording.data.coords.items()}
+    return Examples(table.values, rules, organisms, labels)
 
 
 def forecast(
@@ -229,25 +228,40 @@ def forecast(
     """
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}; {nearest(split, SPLITS)}")
-    examples = make_examples(cohort, design, rng=rng, shuffle_labels=shuffle_labels)
     seed = int(rng.integers(2**31))
+    repeats = [
+        make_examples(
+            cohort,
+            design,
+            rng=np.random.default_rng(int(s)),
+            shuffle_seed=seed if shuffle_labels else None,
+        )
+        for s in rng.integers(2**63, size=REPEATS)
+    ]
+    examples = repeats[0]
     rules, organisms = examples.rules, examples.organisms
     groups = organisms if split == "organism" else np.arange(len(rules)).astype(str)
-    fold = organism_folds(rules, groups, FOLDS, np.random.default_rng(seed))
-    conditions = {"known": fold}
+    jobs: list[tuple[Examples, np.ndarray]] = [
+        (e, organism_folds(rules, groups, FOLDS, np.random.default_rng(seed + i)))
+        for i, e in enumerate(repeats)
+    ]
+    conditions = []
     if held_out:
         for name, label in HELD_OUT.items():
-            values, index = np.unique(examples.labels(label).astype(str), return_inverse=True)
+            values, index = np.unique(examples.labels[label], return_inverse=True)
             if len(values) > 1:
-                conditions[name] = index
+                conditions.append(name)
+                jobs.append((examples, index))
+    predicted = cross_predict(jobs, groups, seed=seed, classifier=classifier)
+    known = np.stack(predicted[:REPEATS])
+    unseen = dict(zip(conditions, predicted[REPEATS:], strict=True))
     kinds = np.unique(rules)
-    probabilities = cross_predict(examples, conditions, groups, seed=seed, classifier=classifier)
     bootstrap = Bootstrap(rules, organisms, rng=np.random.default_rng(seed + 1))
 
     warnings = _warnings(cohort, design, examples, split)
     accuracies: dict[str, Interval | None] = {}
     for name in HELD_OUT:
-        p = probabilities.get(name)
+        p = unseen.get(name)
         accuracies[name] = None
         if p is None:
             if held_out:
@@ -255,10 +269,9 @@ def forecast(
         elif np.isnan(p).any():
             warnings.append(f"some {name} cannot be held out: no other has all the rules")
         else:
-            accuracies[name] = bootstrap.balanced(kinds[p.argmax(1)] == rules)
-    known = probabilities["known"]
+            accuracies[name] = bootstrap.balanced(kinds[p.argmax(-1)] == rules)
     truth = np.searchsorted(kinds, rules)
-    surprise = np.log2(known[np.arange(len(truth)), truth])
+    surprise = np.log2(known[:, np.arange(len(truth)), truth])
     told = bootstrap.balanced(np.log2(len(kinds)) + surprise)
     bits = Interval(max(told.mean, 0.0), max(told.low, 0.0), max(told.high, 0.0))
     pairs, inseparable = _pairs(known, rules, kinds, bootstrap)
@@ -268,7 +281,7 @@ def forecast(
         populations=len(rules),
         design=design,
         split=split,
-        accuracy=bootstrap.balanced(kinds[known.argmax(1)] == rules),
+        accuracy=bootstrap.balanced(kinds[known.argmax(-1)] == rules),
         bits=bits,
         held_out=accuracies,
         confusion=_confusion(known, rules, kinds),
@@ -280,21 +293,18 @@ def forecast(
 
 
 def cross_predict(
-    examples: Examples,
-    conditions: dict[str, np.ndarray],
+    jobs: Sequence[tuple[Examples, np.ndarray]],
     groups: np.ndarray,
     *,
     seed: int,
     classifier: RuleClassifier | None = None,
-) -> dict[str, np.ndarray]:
+) -> list[np.ndarray]:
     """Predict each recording by classifiers that did not see its fold.
 
     Parameters
     ----------
-    examples : Examples
-        What is predicted.
-    conditions : dict of str to array (recording,) of int
-        For each condition, the fold in which each recording is tested.
+    jobs : sequence of (Examples, array (recording,) of int)
+        What is predicted, and the fold in which each recording is tested.
     groups : array (recording,)
         What the classifier keeps together in its own cross-validation.
     seed : int
@@ -304,36 +314,37 @@ def cross_predict(
 
     Returns
     -------
-    dict of str to array (recording, rule)
-        Probabilities; NaN where the training folds lack a rule.
+    list of array (recording, rule)
+        Probabilities for each job; NaN where the training folds lack a rule.
     """
     from sklearn.base import clone
 
     from lrplan.classifier import RuleClassifier
 
     base = RuleClassifier() if classifier is None else classifier
-    kinds = np.unique(examples.rules)
-    jobs = [(name, k) for name, fold in conditions.items() for k in np.unique(fold)]
 
-    def predict(job: tuple[str, int]) -> np.ndarray:
-        name, k = job
-        train = conditions[name] != k
+    def predict(task: tuple[int, int]) -> np.ndarray:
+        job, k = task
+        examples, fold = jobs[job]
+        kinds = np.unique(examples.rules)
+        train = fold != k
         if len(np.unique(examples.rules[train])) < len(kinds):
             return np.full(((~train).sum(), len(kinds)), np.nan)
-        model = clone(base).set_params(random_state=seed)
+        model = clone(base).set_params(random_state=seed + job)
         model.fit(examples.values[train], examples.rules[train], groups[train])
         return model.predict_proba(examples.values[~train])
 
-    out = {name: np.full((len(groups), len(kinds)), np.nan) for name in conditions}
+    tasks = [(job, int(k)) for job, (_, fold) in enumerate(jobs) for k in np.unique(fold)]
+    out = [np.full((len(groups), len(np.unique(e.rules))), np.nan) for e, _ in jobs]
     with ThreadPoolExecutor(THREADS) as pool:
-        for (name, k), p in zip(jobs, pool.map(predict, jobs), strict=True):
-            out[name][conditions[name] == k] = p
+        for (job, k), p in zip(tasks, pool.map(predict, tasks), strict=True):
+            out[job][jobs[job][1] == k] = p
     return out
 
 
 def _confusion(p: np.ndarray, rules: np.ndarray, kinds: np.ndarray) -> xr.DataArray:
-    predicted = kinds[p.argmax(1)]
-    shares = [[(predicted[rules == a] == b).mean() for b in kinds] for a in kinds]
+    predicted = kinds[p.argmax(-1)]
+    shares = [[(predicted[:, rules == a] == b).mean() for b in kinds] for a in kinds]
     return xr.DataArray(
         np.array(shares),
         dims=("true", "predicted"),
@@ -350,7 +361,7 @@ def _pairs(
     matrix = np.full((len(kinds), len(kinds)), np.nan)
     inseparable = []
     for i, j in combinations(range(len(kinds)), 2):
-        first = p[:, i] > p[:, j]
+        first = p[..., i] > p[..., j]
         right = np.where(rules == kinds[i], first, ~first).astype(float)
         found = bootstrap.balanced(right, rules=(kinds[i], kinds[j]))
         matrix[i, j] = matrix[j, i] = found.mean
@@ -373,7 +384,6 @@ def _warnings(cohort: Cohort, design: Design, examples: Examples, split: str) ->
             "split by layer: layers of one organism stand on both sides, so the accuracy within "
             "known conditions is flattered"
         )
-    recorded = examples.recording.data
     for measure in design.measures:
         held = cohort.stored_units(measure)[cohort.usable_populations(design.position)]
         short = int((held < design.units).sum())
@@ -382,9 +392,8 @@ def _warnings(cohort: Cohort, design: Design, examples: Examples, split: str) ->
                 f"{short} of {len(held)} populations hold fewer than {design.units} units for "
                 f"{measure} and were recorded whole"
             )
-    if "paired" in recorded and (design.stimuli or 0) > recorded.sizes["paired_stimulus"]:
-        held_stimuli = recorded.sizes["paired_stimulus"]
-        out.append(f"the cohort holds {held_stimuli} stimuli for paired, fewer than asked")
+    if "paired" in design.measures and (design.stimuli or 0) > cohort.pair_stimuli:
+        out.append(f"the cohort holds {cohort.pair_stimuli} stimuli for paired, fewer than asked")
     diverged = int(cohort.organisms["diverged"].values.sum())
     if diverged:
         out.append(f"{diverged} organisms diverged in training and were left out")
@@ -414,7 +423,8 @@ def sweep(
     noise : sequence of float
         In units of the signal's standard deviation.
     rng : numpy.random.Generator
-        Each combination gets the same stream, so that they differ by the design alone.
+        Each combination gets the same stream, so that they differ by the design alone, and is
+        what `forecast` with this generator finds.
     classifier : RuleClassifier, optional
         As for `forecast`.
 
@@ -423,13 +433,12 @@ def sweep(
     xarray.Dataset
         ``accuracy``, ``low`` and ``high`` over (units, noise), and ``chance``.
     """
-    seed = int(rng.integers(2**63))
     found = [
         [
             forecast(
                 cohort,
                 design.with_(units=u, noise=s),
-                rng=np.random.default_rng(seed),
+                rng=deepcopy(rng),
                 held_out=False,
                 classifier=classifier,
             )

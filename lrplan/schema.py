@@ -68,7 +68,12 @@ VARIABLES = (
     _v("organisms", "model_seed", "organism", "model seed"),
     _v("organisms", "data_seed", "organism", "data seed"),
     _v("organisms", "finished", "organism", "whether training ran to its end"),
-    _v("organisms", "diverged", "organism", "whether a weight or a stored value stopped being finite"),
+    _v(
+        "organisms",
+        "diverged",
+        "organism",
+        "whether a weight or a stored value stopped being finite",
+    ),
     _v("organisms", "spec", "organism", "the organism's spec, JSON"),
     _v(
         "behaviour",

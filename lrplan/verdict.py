@@ -288,24 +288,21 @@ def score(
     examples = make_examples(cohort, design, rng=rng, populations=populations)
     seed = int(rng.integers(2**31))
     fold = organism_folds(examples.rules, examples.organisms, FOLDS, np.random.default_rng(seed))
-    conditions = {"known": fold}
-    architectures, index = np.unique(
-        examples.labels("architecture").astype(str), return_inverse=True
-    )
+    jobs = [(examples, fold)]
+    architectures, index = np.unique(examples.labels["architecture"], return_inverse=True)
     if len(architectures) > 1:
-        conditions["architecture"] = index
+        jobs.append((examples, index))
     base = RuleClassifier() if classifier is None else classifier
-    tested = cross_predict(examples, conditions, examples.organisms, seed=seed, classifier=base)
+    tested = cross_predict(jobs, examples.organisms, seed=seed, classifier=base)
     kinds = np.unique(examples.rules)
     bootstrap = Bootstrap(examples.rules, examples.organisms, rng=np.random.default_rng(seed + 1))
 
-    def accuracy(name: str) -> Interval | None:
-        p = tested.get(name)
-        if p is None or np.isnan(p).any():
+    def accuracy(p: np.ndarray) -> Interval | None:
+        if np.isnan(p).any():
             return None
         return bootstrap.balanced(kinds[p.argmax(1)] == examples.rules)
 
-    expected = accuracy("known")
+    expected = accuracy(tested[0])
     assert expected is not None
     model = clone(base).set_params(random_state=seed)
     model.fit(examples.values, examples.rules, examples.organisms)
@@ -318,7 +315,7 @@ def score(
 
     values, p = judge(fitted)
     truth = np.searchsorted(kinds, examples.rules)
-    own = tested["known"][np.arange(len(truth)), truth]
+    own = tested[0][np.arange(len(truth)), truth]
     # A rule is excluded where its probability is lower than it is for 95% of recordings that
     # do follow it (split conformal prediction; Vovk et al. 2005).
     threshold = float(np.quantile(own, EXCLUDED_AT, method="lower"))
@@ -353,7 +350,7 @@ def score(
         answer=left[0] if not reasons else None,
         reasons=reasons,
         expected_accuracy=expected,
-        expected_held_out=accuracy("architecture"),
+        expected_held_out=accuracy(tested[1]) if len(tested) > 1 else None,
         chance=1 / len(kinds),
         distance=distance,
         null=null,
