@@ -185,7 +185,7 @@ def save_plot(path: Path, result: Forecast, cohort: Cohort, asked: Design, seed:
     figure = plot_forecast(result, by_units, by_noise)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        figure.savefig(temporary, format=path.suffix[1:].lower())
+        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=200)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
