@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -51,13 +52,18 @@ def test_a_recipe_becomes_a_cohort_once(process, cli, recipe, tmp_path):
     assert ran.out.startswith(f"{out}: 2 organisms, 0 diverged")
 
 
-def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(command, process, tmp_path):
+def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(process, tmp_path):
     recipe = tmp_path / "many.toml"
     seeds = ", ".join(map(str, range(20)))
     recipe.write_text(SMALL.replace("[training]", f"model_seed = [{seeds}]\n[training]"))
     out = tmp_path / "many.zarr"
-    line = [*command, "simulate", str(recipe), "--out", str(out), "--workers", "1"]
-    line += ["--device", "cpu"]
+    # Where the tests themselves run in the background, a shell has told them to ignore Ctrl-C.
+    listening = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from lrplan.cli.main import run; run()"
+    )
+    line = [sys.executable, "-c", listening, "simulate", str(recipe), "--out", str(out)]
+    line += ["--workers", "1", "--device", "cpu"]
     run = subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
