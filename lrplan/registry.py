@@ -6,6 +6,7 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
@@ -65,11 +66,21 @@ class Registry(Generic[T]):
             package = importlib.import_module(self.package)
             for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
                 if not module.name.startswith("_"):
-                    importlib.import_module(f"{self.package}.{module.name}")
+                    name = f"{self.package}.{module.name}"
+                    self._whole(partial(importlib.import_module, name))
             for point in sorted(entry_points(group=self.group), key=lambda p: p.name):
-                point.load()
+                self._whole(point.load)
         except BaseException:
             self._loaded = False
+            raise
+
+    def _whole(self, load: Callable[[], object]) -> None:
+        """Load a plug-in; one that fails leaves nothing behind, so that a retry fails alike."""
+        before = dict(self._entries)
+        try:
+            load()
+        except BaseException:
+            self._entries = before
             raise
 
     def names(self) -> list[str]:

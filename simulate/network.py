@@ -114,7 +114,11 @@ class Pass:
     def local_response_norm(
         self, x: Tensor, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
     ) -> Tensor:
-        """Divide by the activity of neighbouring channels (Krizhevsky et al. 2012)."""
+        """Divide by the activity of neighbouring channels (Krizhevsky et al. 2012).
+
+        As in torch, `alpha` multiplies the mean of the squares over `size` channels, zeros beyond
+        the edge counted.
+        """
         squares = (x * x).flatten(2).transpose(1, 2)  # example, place, channel
         near = F.avg_pool1d(squares, size, stride=1, padding=size // 2)
         near = near.transpose(1, 2).reshape(x.shape)

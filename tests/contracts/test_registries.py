@@ -104,12 +104,13 @@ def test_a_decorator_registers_what_it_decorates(package):
         ("import there_is_no_such_module", ModuleNotFoundError),
         ("raise RuntimeError('broken')", RuntimeError),
         ("def broken(:", SyntaxError),
+        ("from PACKAGE import things\nthings.add('half', 1)\n1 / 0", ZeroDivisionError),
     ],
 )
 def test_a_broken_file_raises_each_time_and_is_never_skipped(package, text, error):
     name, _, write = package
     write("a_sound_one", f"from {name} import things\nthings.add('sound', 1)\n")
-    write("broken", text)
+    write("broken", text.replace("PACKAGE", name))
     for _ in range(2):
         with pytest.raises(error):
             things(name).names()
