@@ -11,9 +11,9 @@ from lrplan.design import POSITIONS
 from lrplan.errors import UsageError
 from lrplan.observables import Family, families_of
 from lrplan.recording import Recording
+from lrplan.threads import threads
 
 BLOCK = 16
-THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _observe(family: Family, values: np.ndarray, measure: str, scaling: str) -> 
             out[rows] = observed
         return out
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         return np.concatenate(list(pool.map(observe, blocks)))
 
 

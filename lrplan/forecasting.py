@@ -18,6 +18,7 @@ from lrplan.evaluation import Bootstrap, Interval, organism_folds
 from lrplan.features import features
 from lrplan.recording import record
 from lrplan.registry import nearest
+from lrplan.threads import threads
 
 if TYPE_CHECKING:
     from lrplan.classifier import RuleClassifier
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 REPEATS = 2
-THREADS = 2
 SPLITS = ("organism", "layer")
 SINGULAR = {
     "architecture": "architecture",
@@ -336,7 +336,7 @@ def cross_predict(
 
     tasks = [(job, int(k)) for job, (_, fold) in enumerate(jobs) for k in np.unique(fold)]
     out = [np.full((len(groups), len(np.unique(e.rules))), np.nan) for e, _ in jobs]
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         for (job, k), p in zip(tasks, pool.map(predict, tasks), strict=True):
             out[job][jobs[job][1] == k] = p
     return out
@@ -466,7 +466,7 @@ def accuracy_by_units(
     classifier: RuleClassifier | None = None,
 ) -> xr.Dataset:
     """Return a `sweep` over units around the design's, at its noise."""
-    most = int(np.median([cohort.stored_units(m).min() for m in design.measures]))
+    most = min(int(cohort.stored_units(m).min()) for m in design.measures)
     units = _around(design.units, (0.03, 0.1, 0.3, 1), least=1, most=most)
     return sweep(cohort, design, units=units, noise=[design.noise], rng=rng, classifier=classifier)
 

@@ -54,7 +54,7 @@ def plot_accuracy_by_units(result: xr.Dataset, *, ax: Axes | None = None) -> Axe
     ax = _curve(result, "units", ax)
     ax.set_xscale("log")
     units = [int(u) for u in result["units"].values]
-    ax.set_xticks(units, [str(u) for u in units])
+    ax.set_xticks(units, [str(u) for u in units], fontsize=8)
     ax.minorticks_off()
     ax.set_xlabel("units per session")
     ax.set_title(f"noise {float(result['noise'].values[0]):g}", fontsize=9)
@@ -69,6 +69,7 @@ def plot_accuracy_by_noise(result: xr.Dataset, *, ax: Axes | None = None) -> Axe
     ax.set_xscale("symlog", linthresh=float(positive.min()), linscale=0.5)
     ax.set_xticks(list(noise), [f"{n:g}" for n in noise])
     ax.minorticks_off()
+    ax.set_xlim(-0.3 * float(positive.min()), 1.4 * float(noise.max()))
     ax.set_xlabel("noise / signal (standard deviations)")
     ax.set_title(f"{int(result['units'].values[0])} units", fontsize=9)
     return ax

@@ -14,12 +14,12 @@ from lrplan.design import Design
 from lrplan.errors import DataError, UsageError
 from lrplan.modalities import modalities
 from lrplan.spec import keyed_rng
+from lrplan.threads import threads
 
 if TYPE_CHECKING:
     from lrplan.cohort import Cohort
 
 BLOCK = 16
-THREADS = 2
 DIMS = {
     "activity": ("population", "session", "stimulus", "unit"),
     "weights": ("population", "session", "synapse"),
@@ -193,7 +193,7 @@ def _record_measure(
         full = cohort.read(measure, chosen[start : start + BLOCK], checkpoints)
         return [one(population, start + i) for i, population in enumerate(full)]
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         recorded = [r for some in pool.map(block, range(0, len(chosen), BLOCK)) for r in some]
     # Populations that hold fewer units than the largest are padded.
     shape = tuple(max(sizes) for sizes in zip(*(r.shape for r in recorded), strict=True))

@@ -316,8 +316,8 @@ def score(
     values, p = judge(fitted)
     truth = np.searchsorted(kinds, examples.rules)
     own = tested[0][np.arange(len(truth)), truth]
-    # A rule is excluded where its probability is lower than it is for 95% of recordings that
-    # do follow it (split conformal prediction; Vovk et al. 2005).
+    # A rule is excluded where its probability is lower than that of the right rule is in 95% of the
+    # virtual recordings, all rules together (after split conformal prediction; Vovk et al. 2005).
     threshold = float(np.quantile(own, EXCLUDED_AT, method="lower"))
     left = [str(k) for k, q in zip(kinds, p, strict=True) if q >= threshold]
     distance = _distance(examples, model.kept_, values)

@@ -20,6 +20,7 @@ def _make_cohort(
     path: Path,
     *,
     effect: float,
+    individual: float = 0.0,
     per_rule: int = 12,
     checkpoints: int = 5,
     stimuli: int = 4,
@@ -37,6 +38,8 @@ def _make_cohort(
         Where it goes.
     effect : float
         Difference of the growth between one rule and the next; 0 makes rules equal.
+    individual : float
+        Spread of a growth that all layers of one organism share, whatever its rule.
     diverged : int
         How many of the first organisms are marked as diverged.
     small : int
@@ -80,6 +83,7 @@ def _make_cohort(
     writer.write("populations", "weights", np.full(populations, 1000, dtype=np.int32))
     writer.write_categories("populations", "layer_position", ["early", "deep"] * n)
     growth = np.array([RULES.index(r) for r in rules])[organism] * effect
+    growth = growth + individual * rng.random(n)[organism]
     gain = 1 + growth[:, None] * np.linspace(0, 1, checkpoints)
     base = np.maximum(rng.standard_normal((populations, 1, stimuli, units)), 0)
     responses = base * gain[:, :, None, None]
