@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrplan.simulate.architectures import Head
-from lrplan.simulate.tasks import Data, tasks
+from lrplan.simulate.tasks import Data, Task, tasks
 
 CITES = "Alpaydin & Kaynak, UCI Optical Recognition of Handwritten Digits, 1998"
 NEEDS = "nothing: the images come with scikit-learn"
@@ -42,7 +42,7 @@ def load_digits(size: int | None) -> Data:
     return Data(images[train], labels[train], images[test], labels[test])
 
 
-class Digits:
+class Digits(Task):
     """Which of ten digits is it? Cross-entropy over ten classes."""
 
     objective = "supervised"
@@ -58,16 +58,6 @@ class Digits:
     def head(self, settings: dict[str, Any]) -> Head:
         """Return a readout of ten classes."""
         return Head("readout", 10)
-
-    def augmentation(
-        self, rng: np.random.Generator, steps: int, batch: int, settings: dict[str, Any]
-    ) -> None:
-        """Return None: images are shown as they are."""
-        return None
-
-    def views(self, images: Tensor, drawn: Tensor | None) -> Tensor:
-        """Return the images as their only view."""
-        return images[None]
 
     def loss(self, output: Tensor, labels: Tensor, settings: dict[str, Any]) -> Tensor:
         """Return the mean cross-entropy."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lrplan.errors import UsageError
 from lrplan.simulate.architectures import Head
-from lrplan.simulate.tasks import Data, tasks
+from lrplan.simulate.tasks import Data, Task, tasks
 from lrplan.simulate.tasks.digits import CITES, NEEDS, load_digits
 
 
@@ -38,7 +38,7 @@ def nt_xent(projections: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(similarity, other)
 
 
-class DigitsSimCLR:
+class DigitsSimCLR(Task):
     """Contrast two augmented views (SimCLR), with a projection to 128 dimensions.
 
     A view is shifted, rotated, scaled and sheared, changes in contrast, and loses a random

@@ -1,0 +1,1 @@
+"""Classifiers. One file registers one kind of classifier that tells rules apart."""
