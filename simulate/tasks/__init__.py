@@ -175,8 +175,7 @@ def data_folder() -> Path:
     named = os.environ.get(DATA_VARIABLE, "")
     if not named:
         raise UsageError(
-            "no data folder is named; give `lrplan simulate --data FOLDER`, or set "
-            f"{DATA_VARIABLE}"
+            f"no data folder is named; give `lrplan simulate --data FOLDER`, or set {DATA_VARIABLE}"
         )
     return Path(named)
 
