@@ -1,15 +1,24 @@
-"""``lrplan cohort``: what a cohort holds."""
+"""``lrplan cohort``: look into cohorts, check, join and divide them, bring in a published one."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from lrplan.cli import _options, _output
+
+if TYPE_CHECKING:
+    from lrplan.cohorts.check import Check
 
 EPILOG = """\b
 Examples:
   lrplan cohort info starter
-  lrplan cohort organisms cohort.zarr --json"""
+  lrplan cohort check cohort.zarr
+  lrplan cohort merge monday.zarr tuesday.zarr --out both.zarr
+  lrplan cohort select starter --rule adam,sgdm --out two.zarr
+  lrplan cohort import dataset.pkl --out paper.zarr"""
 INFO_EPILOG = """\b
 Examples:
   lrplan cohort info starter
@@ -18,6 +27,46 @@ ORGANISMS_EPILOG = """\b
 Examples:
   lrplan cohort organisms starter
   lrplan cohort organisms cohort.zarr --json"""
+CHECK_EPILOG = """\b
+Examples:
+  lrplan cohort check cohort.zarr
+  lrplan cohort check cohort.zarr.zip --json
+
+Exit codes: 0 sound, 3 not sound, or no cohort at all."""
+MERGE_EPILOG = """\b
+Examples:
+  lrplan cohort merge monday.zarr tuesday.zarr --out both.zarr
+  lrplan cohort merge a.zarr b.zarr c.zarr --skip-duplicates --out all.zarr.zip"""
+SELECT_EPILOG = """\b
+Examples:
+  lrplan cohort select starter --rule adam,sgdm --task digits --out two.zarr
+  lrplan cohort select cohort.zarr --exclude-diverged --out sound.zarr.zip"""
+IMPORT_EPILOG = """\b
+Examples:
+  lrplan cohort import dataset.pkl --out paper.zarr
+  lrplan cohort import dataset.pkl --map names.toml --out paper.zarr
+  lrplan design --cohort paper.zarr --units all --noise 0 --scaling raw
+
+The file is read without running anything that it names; what asks for more than numpy arrays is
+refused. A map is TOML with the tables [meta], [observables], [rules], [tasks], [architectures] and
+[constants]; see docs/cohorts.md."""
+
+NewCohort = Annotated[
+    Path,
+    typer.Option(
+        "--out", metavar="PATH", help="Cohort to write: a new directory, or a new .zip file."
+    ),
+]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORDS", help="What the new cohort calls itself.", show_default="as --out"
+    ),
+]
+
+
+def _any_of(what: str, metavar: str = "NAME,...") -> Any:
+    return typer.Option(metavar=metavar, help=f"{what}, any of these; repeated, or with commas.")
 
 
 def info(
@@ -46,26 +95,182 @@ def organisms(
         _output.show(*organism_parts(records))
 
 
+def check(
+    cohort: _options.CohortPath, json: _options.Json = False, quiet: _options.Quiet = False
+) -> None:
+    """Read all of a cohort and say what is wrong with it."""
+    from lrplan.cohorts.check import check as check_cohort
+    from lrplan.errors import EXIT_DATA
+
+    found = check_cohort(cohort)
+    if json:
+        _output.emit_json(found.to_json())
+    else:
+        _output.show(*check_parts(found))
+    if not found.sound:
+        raise typer.Exit(EXIT_DATA)
+
+
+def merge(
+    cohorts: Annotated[
+        list[str], typer.Argument(metavar="COHORT COHORT...", help="Two cohorts or more.")
+    ],
+    out: NewCohort,
+    skip_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--skip-duplicates",
+            help="Keep the first of organisms that are in several cohorts, if they are equal.",
+        ),
+    ] = False,
+    name: Name = None,
+    json: _options.Json = False,
+    quiet: _options.Quiet = False,
+) -> None:
+    """Join cohorts that store the same things."""
+    from lrplan.cohorts.merge import merge as merge_cohorts
+
+    made = merge_cohorts(cohorts, out, name=name, skip_duplicates=skip_duplicates)
+    skipped = sorted({i for s in made.attributes["sources"] for i in s.get("skipped", ())})
+    if skipped:
+        _output.note(f"{len(skipped)} organisms that are there twice: kept once", quiet=quiet)
+    _show_made(made.info(), out, json=json)
+
+
+def select(
+    cohort: _options.CohortPath,
+    out: NewCohort,
+    rule: Annotated[list[str] | None, _any_of("Rules")] = None,
+    architecture: Annotated[list[str] | None, _any_of("Architectures")] = None,
+    task: Annotated[list[str] | None, _any_of("Tasks")] = None,
+    objective: Annotated[list[str] | None, _any_of("Objectives")] = None,
+    batch_size: Annotated[list[str] | None, _any_of("Batch sizes", "N,...")] = None,
+    organism: Annotated[
+        list[str] | None, _any_of("Organisms, or the starts of their ids", "ID,...")
+    ] = None,
+    exclude_diverged: Annotated[
+        bool, typer.Option("--exclude-diverged", help="Leave out what diverged in training.")
+    ] = False,
+    name: Name = None,
+    json: _options.Json = False,
+    quiet: _options.Quiet = False,
+) -> None:
+    """Write a cohort of some organisms of another.
+
+    An organism is taken if it satisfies every option.
+    """
+    from lrplan.cohorts.select import select as select_organisms
+
+    made = select_organisms(
+        cohort,
+        out,
+        rule=_options.split_commas(rule),
+        architecture=_options.split_commas(architecture),
+        task=_options.split_commas(task),
+        objective=_options.split_commas(objective),
+        batch_size=[_options.whole(n) for n in _options.split_commas(batch_size)],
+        organism=_options.split_commas(organism),
+        exclude_diverged=exclude_diverged,
+        name=name,
+    )
+    _show_made(made.info(), out, json=json)
+
+
+def import_(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="The published dataset.pkl.")],
+    out: NewCohort,
+    map_: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            metavar="FILE",
+            help="TOML file that explains names which lrplan does not know.",
+        ),
+    ] = None,
+    json: _options.Json = False,
+    quiet: _options.Quiet = False,
+) -> None:
+    """Make a cohort of the published dataset.pkl.
+
+    It holds the observables of Nayebi et al., NeurIPS 2020, and nothing of single units.
+    """
+    from lrplan.cohorts.import_paper import import_paper, read_map
+
+    made = import_paper(dataset, out, names=None if map_ is None else read_map(map_))
+    told = ", ".join(f"{k} is the {v.replace('_', ' ')}" for k, v in made.fields.items())
+    _output.note(f"fields of meta: {told}", quiet=quiet)
+    for remark in made.notes:
+        _output.note(remark, quiet=quiet)
+    _show_made(made.cohort.info() | {"fields": made.fields, "notes": made.notes}, out, json=json)
+
+
+def _show_made(summary: dict[str, Any], out: Path, *, json: bool) -> None:
+    """Say what a new cohort holds."""
+    if json:
+        _output.emit_json(summary)
+        return
+    _output.show(
+        f"{out}: {_count(summary['organisms'], 'organism')}, "
+        f"{_count(summary['populations'], 'population')}, {_output.size(summary['bytes'])}",
+        _output.table(None, ("rule", "organisms"), summary["by_rule"].items(), numbers=1),
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def check_parts(found: Check) -> list[Any]:
+    """Return what a check found as lines and a table."""
+    faults = [f for f in found.findings if f.level == "fault"]
+    counted = [
+        _count(number, noun)
+        for number, noun in ((found.organisms, "organism"), (found.populations, "population"))
+        if number is not None
+    ]
+    verdict = "sound" if found.sound else f"not sound: {_count(len(faults), 'fault')}"
+    read = ", ".join([*counted, _count(found.chunks, "chunk") + " read", _output.size(found.bytes)])
+    parts: list[Any] = [f"Cohort {found.path}: {verdict} ({read})"]
+    if found.findings:
+        rows = [(f.level, f.where, f.what) for f in found.findings]
+        parts.append(_output.table(None, ("", "where", "what"), rows))
+    if faults:
+        parts.append(
+            "Restore the cohort from a copy, or simulate, merge, select or import it again."
+        )
+    return parts
+
+
 def info_parts(summary: dict[str, Any]) -> list[Any]:
     """Return a cohort's summary as lines and tables."""
-    performance = summary["final_performance"]
+    performance = {
+        task: by_rule
+        for task, by_rule in summary["final_performance"].items()
+        if any(share is not None for share in by_rule.values())
+    }
     rows = [
         [rule, count, *(_output.percent(performance[task].get(rule)) for task in performance)]
         for rule, count in summary["by_rule"].items()
     ]
     stored = "; ".join(f"{number} of {measure}" for measure, number in summary["stored"].items())
+    trajectory = f"Stored of each population: {summary['checkpoints']} checkpoints"
+    if stored:
+        trajectory += f", {summary['stimuli']} stimuli; units (synapses, pairs), at least: {stored}"
+    else:
+        trajectory += " of observables; no responses, so forecasts need --units all --noise 0"
     return [
         f"Cohort {summary['name']} (format {summary['format_version']}): "
-        f"{summary['organisms']} organisms, {summary['diverged']} diverged, "
-        f"{summary['populations']} populations, {_output.size(summary['bytes'])}",
+        f"{summary['organisms']} organisms, "
+        + ("" if summary["diverged"] is None else f"{summary['diverged']} diverged, ")
+        + f"{summary['populations']} populations, {_output.size(summary['bytes'])}",
         f"Architectures: {_output.cell(summary['architectures'])}",
         f"Tasks: {_output.cell(summary['tasks'])}",
-        f"Stored of each population: {summary['checkpoints']} checkpoints, "
-        f"{summary['stimuli']} stimuli; units (synapses, pairs), at "
-        f"least: {stored}",
+        trajectory,
         "",
         _output.table(
-            "Final performance: share of held-out examples whose class is found, median",
+            "Final performance: share of held-out examples whose class is found, median"
+            if performance
+            else "Performance is not recorded",
             ("rule", "organisms", *performance),
             rows,
             numbers=1,
@@ -82,8 +287,8 @@ def organism_parts(records: list[dict[str, Any]]) -> list[Any]:
             r["architecture"],
             r["task"],
             r["batch_size"],
-            f"{r['learning_rate']:g}",
-            f"{r['model_seed']}/{r['data_seed']}",
+            "-" if r["learning_rate"] is None else f"{r['learning_rate']:g}",
+            f"{_output.cell(r['model_seed'])}/{_output.cell(r['data_seed'])}",
             "diverged" if r["diverged"] else _output.percent(r["final_performance"]),
         ]
         for r in records
@@ -91,10 +296,15 @@ def organism_parts(records: list[dict[str, Any]]) -> list[Any]:
     columns = ("id", "rule", "network", "task", "batch", "rate", "seeds", "final")
     layers: dict[tuple[str, str], None] = {}
     for r in records:
-        told = ", ".join(f"{x['layer']} ({x['position']}, {x['units']} units)" for x in r["layers"])
+        told = ", ".join(map(_layer, r["layers"]))
         layers[r["architecture"], told] = None
     return [
         _output.table(None, columns, rows, numbers=4),
         _output.table("Stored layers", ("architecture", "layers"), layers),
         "final: share of held-out examples whose class is found; seeds: model/data",
     ]
+
+
+def _layer(layer: dict[str, Any]) -> str:
+    size = "" if layer["units"] is None else f", {layer['units']} units"
+    return f"{layer['layer']} ({layer['position']}{size})"

@@ -24,6 +24,8 @@ MISSING = 255
 
 CATEGORIES = ("rule", "credit", "optimizer", "objective", "architecture", "task")
 CHUNK_BYTES = 4_000_000
+SMALL, FAST = 19, 3
+"""Zstandard levels: `SMALL` saves a sixth of the space and takes a hundred times as long."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,22 @@ VARIABLES = (
     _v("observables", "observable", "observable", "name of the observable"),
 )
 BY_NAME = {(v.group, v.name): v for v in VARIABLES}
+UNKNOWN: dict[tuple[str, str], Any] = {
+    **{
+        ("organisms", name): float("nan")
+        for name in ("batch_size", "learning_rate", "model_seed", "data_seed", "finished")
+    },
+    ("organisms", "diverged"): 0,
+    ("organisms", "spec"): "",
+    **{
+        ("populations", name): float("nan")
+        for name in ("layer_index", "units", "inputs", "weights")
+    },
+}
+"""Labels that a cohort may lack, if others trained it, and what stands for them in memory.
+
+An organism is not known to have diverged where nothing says so.
+"""
 CODED = {v.name: v for v in _CODED}
 
 
@@ -163,9 +181,11 @@ class CohortWriter:
         A directory that does not exist yet, or ``....zip`` for one file.
     attributes : mapping
         Root attributes.
+    level : int, default `SMALL`
+        Zstandard's compression level.
     """
 
-    def __init__(self, path: Path, attributes: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, attributes: Mapping[str, Any], *, level: int = SMALL) -> None:
         import zarr
 
         self.path = Path(path)
@@ -173,6 +193,7 @@ class CohortWriter:
         self._attributes = {"format": FORMAT, "format_version": FORMAT_VERSION, **attributes}
         self._root = zarr.create_group(str(self.directory), zarr_format=3)
         self._arrays: dict[tuple[str, str], Any] = {}
+        self._level = level
 
     def create(
         self,
@@ -195,7 +216,7 @@ class CohortWriter:
             shape=tuple(shape),
             chunks=chunks,
             dtype=dtype,
-            compressors=[ZstdCodec(level=19), Crc32cCodec()],
+            compressors=[ZstdCodec(level=self._level), Crc32cCodec()],
             dimension_names=variable.dims,
             attributes={"long_name": variable.long_name, "units": variable.units}
             | dict(attributes or {}),
@@ -210,11 +231,17 @@ class CohortWriter:
     ) -> None:
         """Create one variable and write it whole."""
         values = np.asarray(values)
-        dtype: Any = str if values.dtype.kind in "UO" else values.dtype
+        dtype: Any = str if values.dtype.kind in "UOT" else values.dtype
         array = self.create(group, name, values.shape, dtype, attributes)
         array[...] = values
 
-    def write_categories(self, group: str, name: str, values: Sequence[str]) -> None:
+    def write_categories(
+        self,
+        group: str,
+        name: str,
+        values: Sequence[str],
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write words as integer codes with CF flags."""
         meanings = sorted(set(values))
         codes = np.array([meanings.index(v) for v in values], dtype=np.int16)
@@ -222,7 +249,7 @@ class CohortWriter:
             "flag_values": list(range(len(meanings))),
             "flag_meanings": " ".join(meanings),
         }
-        self.write(group, name, codes, flags)
+        self.write(group, name, codes, flags | dict(attributes or {}))
 
     def close(self) -> None:
         """Seal the cohort: root attributes with checksums of all metadata."""

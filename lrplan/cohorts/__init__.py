@@ -1,0 +1,1 @@
+"""Tools that check cohorts, join them, take them apart, and bring in those of others."""
