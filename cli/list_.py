@@ -77,6 +77,30 @@ def _modalities() -> list[dict[str, Any]]:
     ]
 
 
+def _classifiers() -> list[dict[str, Any]]:
+    from lrplan.classifiers import classifiers
+
+    return [
+        {"name": name, "summary": entry.summary, "cites": entry.cites}
+        for name, entry in classifiers.items()
+    ]
+
+
+def _analyses() -> list[dict[str, Any]]:
+    from lrplan.analyses import analyses
+
+    return [
+        {
+            "name": name,
+            "summary": entry.summary,
+            "cites": entry.cites,
+            "needs": entry.needs,
+            "options": entry.options,
+        }
+        for name, entry in analyses.items()
+    ]
+
+
 def _observables() -> list[dict[str, Any]]:
     from lrplan.observables import all_observables
 
@@ -94,11 +118,14 @@ def _observables() -> list[dict[str, Any]]:
 
 
 KINDS: dict[str, tuple[Callable[[], list[dict[str, Any]]], tuple[str, ...]]] = {
+    "analyses": (_analyses, ("name", "summary", "needs", "cites")),
     "architectures": (_architectures, ("name", "summary", "settings", "cites")),
+    "classifiers": (_classifiers, ("name", "summary", "cites")),
     "modalities": (_modalities, ("name", "summary", "measures", "cites")),
     "observables": (_observables, ("name", "summary", "measure", "degree", "cites")),
     "rules": (_rules, ("name", "summary", "settings", "cites")),
-    "tasks": (_tasks, ("name", "summary", "objective", "needs", "cites")),
+    # Sources are left to --json: what data a task needs takes the room.
+    "tasks": (_tasks, ("name", "summary", "needs")),
 }
 """How each kind is listed, and which of it the table shows."""
 
@@ -107,13 +134,14 @@ def list_kind(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="rules|architectures|tasks|modalities|observables", help="What to list."
+            metavar="rules|architectures|tasks|modalities|observables|classifiers|analyses",
+            help="What to list.",
         ),
     ],
     json: _options.Json = False,
     quiet: _options.Quiet = False,
 ) -> None:
-    """List rules, architectures, tasks, modalities, observables."""
+    """List rules, architectures, tasks, modalities, observables, classifiers, analyses."""
     if kind not in KINDS:
         from lrplan.errors import UsageError
         from lrplan.registry import nearest

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 TINY_RECIPE = """
@@ -69,3 +71,72 @@ def tiny_cohort_path(tiny_recipe_path: Path, tmp_path_factory: pytest.TempPathFa
     out = directory / "tiny.zarr"
     pack(recipe, parts, out, {"lrplan_version": "0", "torch_version": "0", "device": "cpu"})
     return out
+
+
+SMALL_SETTINGS: dict[str, dict[str, object]] = {
+    "cifar10": {"partial": True},
+    "imagenet": {"classes": 3, "edge": 24, "test_images": 6, "partial": True},
+    "shapes": {"train": 60, "test": 30},
+    "simclr": {"over_settings": {"train": 60, "test": 30}},
+    "tones": {"train": 40, "test": 20, "channels": 16, "frames": 18},
+    "wsn": {"sample_rate_hz": 4000, "seconds": 0.25, "channels": 16, "frames": 18, "mixtures": 2},
+}
+
+
+@pytest.fixture(scope="session")
+def small_settings() -> dict[str, dict[str, object]]:
+    """By task, the settings that go with `small_data` and with tests in a hurry."""
+    return SMALL_SETTINGS
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a little of all that tasks read, in the real formats."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    _write_cifar10(folder / "cifar-10-batches-py", rng)
+    _write_imagenet(folder / "imagenet", rng)
+    _write_wsn(folder / "wsn", rng)
+    return folder
+
+
+def _write_cifar10(folder: Path, rng: np.random.Generator) -> None:
+    folder.mkdir()
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        held = {
+            "data": rng.integers(0, 256, (20, 3072), dtype=np.uint8),
+            "labels": rng.permutation(np.arange(20) % 10).tolist(),
+        }
+        (folder / name).write_bytes(pickle.dumps(held, protocol=2))
+
+
+def _write_imagenet(folder: Path, rng: np.random.Generator) -> None:
+    from PIL import Image
+
+    for part, count in (("train", 8), ("val", 3)):
+        for label, name in enumerate(("n01440764", "n01443537", "n01484850", "n01491361")):
+            (folder / part / name).mkdir(parents=True)
+            for i in range(count):
+                coarse = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+                picture = Image.fromarray(coarse).resize((50 + 7 * i, 40 + 5 * label))
+                picture.save(folder / part / name / f"{name}_{i}.JPEG")
+
+
+def _write_wsn(folder: Path, rng: np.random.Generator) -> None:
+    from scipy.io import wavfile
+
+    rate = 8000
+    time = np.arange(rate // 3) / rate
+    for w, word in enumerate(("stop", "go", "left")):
+        for s, speaker in enumerate(("ann", "bob")):
+            place = folder / "speech" / word / speaker
+            place.mkdir(parents=True)
+            for i in range(3):
+                pitch = 300 + 400 * w + 90 * s + 10 * i
+                sound = np.sin(2 * np.pi * pitch * time) + 0.01 * rng.standard_normal(len(time))
+                wavfile.write(place / f"{i}.wav", rate, (8000 * sound).astype(np.int16))
+    for n, noise in enumerate(("rain", "street")):
+        place = folder / "background" / noise
+        place.mkdir(parents=True)
+        sound = rng.standard_normal(4 * rate) * (1 + n * np.sin(np.arange(4 * rate) / 200))
+        wavfile.write(place / "0.wav", rate, (3000 * sound).clip(-32000, 32000).astype(np.int16))

@@ -90,6 +90,10 @@ class Task:
         What it is, where it comes from, what data it needs and where to get them.
     settings : dict
         What can be set, with the defaults.
+    inputs : {"images", "sounds"}
+        What an example is: a picture, or a cochleagram, which no augmentation of pictures fits.
+    flips : bool
+        Whether an example mirrored left to right is as good an example of its label.
     """
 
     objective = "supervised"
@@ -97,6 +101,8 @@ class Task:
     cites = ""
     needs = ""
     settings: dict[str, Any] = {}
+    inputs = "images"
+    flips = False
 
     def load(self, size: int | None, settings: dict[str, Any]) -> Data:
         """Return the data; images with an edge below `size` pixels are enlarged to it."""

@@ -6,7 +6,16 @@ KINDS = ("rules", "architectures", "tasks", "modalities", "observables")
 SOME = {
     "rules": {"sgdm", "adam", "feedback_alignment", "information_alignment"},
     "architectures": {"mlp", "knet4", "knet5", "knet4_lrn", "knet5_lrn"},
-    "tasks": {"digits", "digits_simclr"},
+    "tasks": {
+        "cifar10",
+        "digits",
+        "digits_simclr",
+        "imagenet",
+        "shapes",
+        "simclr",
+        "tones",
+        "wsn",
+    },
     "modalities": {"ideal"},
     "observables": {"act_abs_median", "weight_sq_kurtosis", "grad_raw"},
 }
@@ -42,3 +51,21 @@ def test_table_fits_a_page(cli, kind):
 def test_the_45_observables_of_the_paper_are_there(cli):
     families = [o["family"] for o in cli("list", "observables", "--json").json()]
     assert [families.count(f) for f in ("weight", "act", "grad")] == [21, 21, 3]
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("cifar10", ("www.cs.toronto.edu/~kriz/cifar.html", "cifar-10-batches-py/data_batch_1")),
+        ("imagenet", ("image-net.org", "imagenet/train/<class>/*.JPEG", "imagenet/val/<class>")),
+        ("wsn", ("speech/<word>/<speaker>/*.wav", "background/<noise>/*.wav", "wsn.h5")),
+        ("shapes", ("nothing",)),
+        ("tones", ("nothing",)),
+    ],
+)
+def test_tasks_say_what_data_they_need_and_where_they_lie(cli, task, words):
+    [needs] = [e["needs"] for e in cli("list", "tasks", "--json").json() if e["name"] == task]
+    shown = "".join(cli("list", "tasks").out.split())
+    for word in words:
+        assert word in needs
+    assert task in shown
