@@ -11,28 +11,14 @@ import torch
 from torch import Tensor
 
 from lrplan.observables import Family, families
+from lrplan.simulate.batches import first_images
 from lrplan.simulate.network import Network, Pass, layer_positions
+from lrplan.simulate.passes import StackPass, goes_as_one, over_stack
 from lrplan.simulate.recipe import Storage
-from lrplan.simulate.tasks import Data
+from lrplan.simulate.tasks import Data, Task
 from lrplan.spec import OrganismSpec
 
 STATISTICS_EXAMPLES = 256
-
-
-def over_stack(function: Callable[..., Any], organisms: int) -> Callable[..., Any]:
-    """Apply a function of one organism to stacked arguments; None stands for shared ones.
-
-    One organism alone is not vmapped: on a CPU that saves the grouped convolutions.
-    """
-
-    def apply(*args: Any, shared: tuple[Any, ...] = ()) -> Any:
-        if organisms == 1:
-            first = torch.utils._pytree.tree_map(lambda t: t[0], args)
-            return torch.utils._pytree.tree_map(lambda t: t[None], function(*first, *shared))
-        in_dims = (0,) * len(args) + (None,) * len(shared)
-        return torch.func.vmap(function, in_dims=in_dims)(*args, *shared)
-
-    return apply
 
 
 @dataclass(frozen=True)
@@ -59,13 +45,7 @@ def populations_of(network: Network, storage: Storage, example: Tensor) -> list[
     example : Tensor (1, channel, row, column)
         Any input, to learn the layers' sizes.
     """
-    params = {}
-    for layer in network.layers:
-        params[f"{layer.name}.weight"] = torch.zeros(layer.shape, device=example.device)
-        params[f"{layer.name}.scale"] = torch.ones(layer.shape[0], device=example.device)
-        params[f"{layer.name}.shift"] = torch.zeros(layer.shape[0], device=example.device)
-    run = Pass(params)
-    network.forward(run, example)
+    run = _sized(network, example)
     every = [
         Population(
             layer.name,
@@ -92,6 +72,19 @@ def populations_of(network: Network, storage: Storage, example: Tensor) -> list[
     return chosen
 
 
+def _sized(network: Network, example: Tensor) -> Pass:
+    """Return a pass of one example through a network of zeros, for its shapes."""
+    params = {}
+    for layer in network.layers:
+        params[f"{layer.name}.weight"] = example.new_zeros(layer.shape)
+        params[f"{layer.name}.scale"] = example.new_ones(layer.shape[0])
+        params[f"{layer.name}.shift"] = example.new_zeros(layer.shape[0])
+    run = Pass(params)
+    with torch.no_grad():
+        network.forward(run, example)
+    return run
+
+
 class Probes:
     """Fixed random samples of units, synapses and pairs, and the stimuli, of a stack.
 
@@ -103,10 +96,14 @@ class Probes:
         Each draws its own samples.
     storage : Storage
         How many.
+    task : Task
+        Which prepares its images for networks.
     data : Data
         Whose held-out images are the stimuli.
     device : torch.device
         Where to compute.
+    dtype : torch.dtype
+        Of what networks see.
     """
 
     def __init__(
@@ -114,18 +111,27 @@ class Probes:
         network: Network,
         specs: list[OrganismSpec],
         storage: Storage,
+        task: Task,
         data: Data,
         device: torch.device,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.network = network
         self.storage = storage
         self.organisms = len(specs)
-        test = torch.from_numpy(data.test).to(device)
-        self.stimuli = test[_stimuli(data.test_labels, storage.stimuli)]
-        self.validation = test[: storage.validation]
-        train = torch.from_numpy(data.train).to(device)
-        self.statistics_examples = train[:STATISTICS_EXAMPLES]
-        self.populations = populations_of(network, storage, test[:1])
+
+        def shown(images: Tensor) -> Tensor:
+            images = task.prepare(images.to(device)).to(dtype)
+            return images.contiguous(memory_format=torch.channels_last)
+
+        self.stimuli = shown(
+            torch.from_numpy(data.test[_stimuli(data.test_labels, storage.stimuli)])
+        )
+        self.validation = shown(torch.from_numpy(data.test[: storage.validation]))
+        self.statistics_examples = shown(first_images(data.train, STATISTICS_EXAMPLES))
+        self.populations = populations_of(network, storage, self.validation[:1])
+        sized = _sized(network, self.validation[:1]).inputs
+        self.input_shapes = {p.layer: tuple(sized[p.layer].shape[1:]) for p in self.populations}
 
         def draw(kind: str, count: Callable[[Population], int], most: int) -> dict[str, Tensor]:
             return {
@@ -152,21 +158,46 @@ class Probes:
         depends on its weights alone.
         """
 
-        def one(params: dict[str, Tensor], images: Tensor) -> Any:
-            run = Pass(params)
-            self.network.forward(run, images)
+        def look(run: StackPass, output: Tensor) -> Any:
             return run.batch_statistics
 
-        return over_stack(one, self.organisms)(params, shared=(self.statistics_examples,))
+        return self._run(look, params, None, self.statistics_examples)
 
-    def evaluate(self, params: Mapping[str, Tensor], statistics: Any, images: Tensor) -> Any:
+    def _run(
+        self,
+        look: Callable[[StackPass, Tensor], Any],
+        params: Mapping[str, Tensor],
+        statistics: Any,
+        images: Tensor,
+        probes: Any = None,
+    ) -> Any:
+        """Return what `look` finds of a stack that is shown the same images."""
+
+        def one(params: Any, statistics: Any, probes: Any, images: Tensor) -> Any:
+            run = StackPass(
+                params, statistics=statistics or None, probes=probes, organisms=organisms
+            )
+            return look(run, self.network.forward(run, images))
+
+        organisms = self.organisms if goes_as_one(params) else 1
+        args = (params, statistics or {}, probes or {})
+        if organisms == 1:
+            return over_stack(one, self.organisms)(*args, shared=(images,))
+        every = images.expand(organisms, *images.shape).flatten(0, 1)
+        probes = {name: p.flatten(0, 1) for name, p in args[2].items()}
+        return one(params, args[1], probes, every)
+
+    def evaluate(
+        self, params: Mapping[str, Tensor], statistics: Any, images: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return the network's output and features (organism, example, ...) for images."""
 
-        def one(params: Any, statistics: Any, images: Tensor) -> Any:
-            run = Pass(params, statistics=statistics)
-            return self.network.forward(run, images), run.outputs["features"]
+        def look(run: StackPass, output: Tensor) -> Any:
+            return run.apart(output), run.apart(run.outputs["features"])
 
-        return over_stack(one, self.organisms)(params, statistics, shared=(images,))
+        images = images.contiguous(memory_format=torch.channels_last)
+        found: tuple[Tensor, Tensor] = self._run(look, params, statistics, images)
+        return found
 
     def measure(self, params: Mapping[str, Tensor], statistics: Any) -> dict[str, list[Any]]:
         """Return, for each population, arrays over the stack.
@@ -178,97 +209,84 @@ class Probes:
             ``paired`` (organism, stimulus, post, pre), ``observables`` (organism, 45), each a
             list with one tensor per population.
         """
-        shown = self._outputs(params, statistics, self.stimuli)
-        valid = self._outputs(params, statistics, self.validation)
-        totals = self._totals(params, statistics)
-        paired = self._paired(params, statistics)
         out: dict[str, list[Any]] = {
             k: [] for k in ("responses", "synapses", "paired", "observables")
         }
+        inputs, outputs = self._pass(params, statistics, self.stimuli)
         for p in self.populations:
             units = self.units[p.layer][:, None].expand(-1, len(self.stimuli), -1)
-            out["responses"].append(shown[p.layer].gather(2, units))
-            weights = params[f"{p.layer}.weight"].flatten(1)
+            y = outputs[p.layer]
+            out["responses"].append(y.detach().gather(2, units))
+            out["paired"].append(self._paired(p.layer, inputs[p.layer], y))
+        inputs, outputs = self._pass(params, statistics, self.validation)
+        for p in self.populations:
+            y = outputs.pop(p.layer)
+            (total,) = torch.autograd.grad(y, inputs[p.layer], torch.ones_like(y))
+            weights = params[f"{p.layer}.weight"].detach().flatten(1)
             out["synapses"].append(weights.gather(1, self.synapses[p.layer]))
-            out["paired"].append(paired[p.layer])
             observed = [
-                _observe(family, valid[p.layer], weights, totals[p.layer], p.units)
+                _observe(family, y.detach(), weights, total.flatten(2), p.units)
                 for _, family in families.items()
             ]
             out["observables"].append(torch.cat(observed, dim=-1))
         return out
 
-    def _outputs(self, params: Any, statistics: Any, images: Tensor) -> dict[str, Tensor]:
-        """Return what each stored layer puts out, (organism, example, unit)."""
-        names = [p.layer for p in self.populations]
+    def _pass(
+        self, params: Mapping[str, Tensor], statistics: Any, images: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return what each stored layer puts out and a zero added to its input.
 
-        def one(params: Any, statistics: Any, images: Tensor) -> Any:
-            run = Pass(params, statistics=statistics)
-            self.network.forward(run, images)
-            return {name: run.outputs[name].flatten(1) for name in names}
-
-        return over_stack(one, self.organisms)(params, statistics, shared=(images,))
-
-    def _inputs(self, params: Any, statistics: Any, images: Tensor) -> dict[str, Tensor]:
-        """Return zeros in the shape of each stored layer's input, for one organism."""
-        run = Pass(params, statistics=statistics)
-        self.network.forward(run, images)
-        return {p.layer: torch.zeros_like(run.inputs[p.layer]) for p in self.populations}
-
-    def _totals(self, params: Any, statistics: Any) -> dict[str, Tensor]:
-        """Return the derivative of each layer's summed output by its inputs.
-
-        Probes cut the network between layers, so one backward pass serves all of them.
+        Returns
+        -------
+        inputs, outputs : dict of str to Tensor (organism, example, ...)
+            Zeros cut the network between layers: by an input of its own, an output (organism,
+            example, unit) has the derivative of that layer alone.
         """
+        inputs = {
+            name: images.new_zeros(self.organisms, len(images), *shape).requires_grad_()
+            for name, shape in self.input_shapes.items()
+        }
 
-        def one(params: Any, statistics: Any, images: Tensor) -> Any:
-            def total(probes: dict[str, Tensor]) -> Tensor:
-                run = Pass(params, statistics=statistics, probes=probes)
-                self.network.forward(run, images)
-                return torch.stack([run.outputs[name].sum() for name in probes]).sum()
+        def look(run: StackPass, output: Tensor) -> Any:
+            return {name: run.apart(run.outputs[name].flatten(1)) for name in inputs}
 
-            change = torch.func.grad(total)(self._inputs(params, statistics, images))
-            return {name: c.flatten(1) for name, c in change.items()}
+        fixed = {name: p.detach() for name, p in params.items()}
+        with torch.enable_grad():
+            outputs = self._run(look, fixed, statistics, images, inputs)
+        return inputs, outputs
 
-        return over_stack(one, self.organisms)(params, statistics, shared=(self.validation,))
-
-    def _paired(self, params: Any, statistics: Any) -> dict[str, Tensor]:
-        """Return d post / d pre of the sampled pairs, (organism, stimulus, post, pre).
-
-        Each stimulus is shown once for each sampled output, whose derivative that copy gives.
-        """
-        shown = self.stimuli[: self.storage.pair_stimuli]
-        copies = max(t.shape[1] for t in self.post.values())
-        images = shown.repeat_interleave(copies, dim=0)
-
-        def one(params: Any, statistics: Any, post: Any, pre: Any, images: Tensor) -> Any:
-            def total(probes: dict[str, Tensor]) -> Tensor:
-                run = Pass(params, statistics=statistics, probes=probes)
-                self.network.forward(run, images)
-                sums = []
-                for name in probes:
-                    y = run.outputs[name].flatten(1)
-                    y = y.reshape(len(shown), copies, -1)[:, : post[name].shape[0]]
-                    chosen = post[name][None, :, None].expand(len(shown), -1, 1)
-                    sums.append(y.gather(2, chosen).sum())
-                return torch.stack(sums).sum()
-
-            change = torch.func.grad(total)(self._inputs(params, statistics, images))
-            out = {}
-            for name, c in change.items():
-                c = c.flatten(1).reshape(len(shown), copies, -1)[:, : post[name].shape[0]]
-                out[name] = c.index_select(2, pre[name])
-            return out
-
-        return over_stack(one, self.organisms)(
-            params, statistics, self.post, self.pre, shared=(images,)
-        )
+    def _paired(self, layer: str, inputs: Tensor, y: Tensor) -> Tensor:
+        """Return d post / d pre of the sampled pairs, (organism, stimulus, post, pre)."""
+        stimuli = min(self.storage.pair_stimuli, y.shape[1])
+        post, pre = self.post[layer], self.pre[layer]
+        with torch.enable_grad():
+            y = y[:, :stimuli]
+        # Per sampled output one backward pass, all of them at once.
+        places = post.T[:, :, None, None].expand(-1, -1, stimuli, -1)
+        chosen = y.new_zeros(post.shape[1], *y.shape).scatter_(3, places, 1.0)
+        (change,) = torch.autograd.grad(y, inputs, chosen, is_grads_batched=True)
+        change = change[:, :, :stimuli].flatten(3)  # post, organism, stimulus, input
+        wanted = pre[None, :, None].expand(len(chosen), -1, stimuli, -1)
+        return change.gather(3, wanted).movedim(0, 2)
 
 
 def _observe(
     family: Family, activity: Tensor, weights: Tensor, total: Tensor, n_out: int
 ) -> Tensor:
-    """Return one family's observables over all units, (organism, observable)."""
+    """Return one family's observables over all units, (organism, observable).
+
+    On a CPU numpy computes them: it sorts many times faster than torch.
+    """
+    if activity.device.type == "cpu":
+        y, w, t = (values.contiguous().numpy() for values in (activity, weights, total))
+        # What has diverged may overflow; it is marked as such.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return torch.from_numpy(np.asarray(_compute(family, y, w, t, n_out)))
+    found: Tensor = _compute(family, activity, weights, total, n_out)
+    return found
+
+
+def _compute(family: Family, activity: Any, weights: Any, total: Any, n_out: int) -> Any:
     if family.measure == "activity":
         return family.compute(activity)
     if family.measure == "weights":
@@ -282,6 +300,7 @@ def _observe(
 
 def _stimuli(labels: np.ndarray, count: int) -> np.ndarray:
     """Choose held-out images as stimuli, going round the classes."""
+    labels = labels if labels.ndim == 1 else labels[:, 0]
     by_class = [np.flatnonzero(labels == c) for c in np.unique(labels)]
     rounds = [
         place[i] for i in range(max(map(len, by_class))) for place in by_class if i < len(place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +14,18 @@ from torch import Tensor
 from lrplan.errors import UsageError
 from lrplan.schema import CODED
 from lrplan.simulate.architectures import architectures
-from lrplan.simulate.measure import Population, Probes, over_stack
-from lrplan.simulate.network import Network, Pass, init_backward, init_params
+from lrplan.simulate.batches import Batches
+from lrplan.simulate.learning import Learners, rule_order, stacked, way_back
+from lrplan.simulate.measure import Population, Probes
+from lrplan.simulate.network import Network, init_backward, init_params
+from lrplan.simulate.performance import Performance
 from lrplan.simulate.recipe import Storage
 from lrplan.simulate.rules import Rule, rules
-from lrplan.simulate.tasks import Data, Task, tasks
-from lrplan.spec import OrganismSpec, keyed_rng
+from lrplan.simulate.tasks import Data, Images, Task, tasks
+from lrplan.spec import OrganismSpec
 
-PROBE_RIDGE = 1.0
-PROBE_EXAMPLES = 512
-CONTRAST_EXAMPLES = 128
+PRETRAINING_RULE = "sgdm"
+PRECISIONS = ("auto", "float64", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -52,25 +54,39 @@ class Trained:
 
 
 def stack_key(spec: OrganismSpec) -> tuple[Any, ...]:
-    """Return what organisms must share to train as one stack."""
+    """Return what organisms must share to train as one stack.
+
+    Rules that send errors back by the same operations share one, whatever their optimizers;
+    learning rates, the rules' settings and seeds may differ.
+    """
     return (
-        spec.rule,
+        repr(way_back(_rule(spec))),
         spec.architecture,
         spec.task,
         spec.batch_size,
         spec.epochs,
         spec.checkpoints,
-        repr(sorted((k, sorted(v.items())) for k, v in spec.settings.items())),
+        repr(sorted((k, sorted(v.items())) for k, v in spec.settings.items() if k != "rule")),
     )
 
 
+def _rule(spec: OrganismSpec) -> Rule:
+    return rules.get(spec.rule).with_settings(spec.settings.get("rule", {}))
+
+
 def build(spec: OrganismSpec) -> tuple[Rule, Task, dict[str, Any], Data, Network]:
-    """Return the rule, task with its settings, data and network that a spec names."""
-    rule = rules.get(spec.rule).with_settings(spec.settings.get("rule", {}))
+    """Return the rule, task with its settings, data and network that a spec names.
+
+    The data are those that the organism learns while it is looked at: of an organism that starts
+    pretrained, the half of the classes that it has not seen.
+    """
+    rule = _rule(spec)
     task = tasks.get(spec.task)
     task_settings = task.settings | dict(spec.settings.get("task", {}))
     architecture = architectures.get(spec.architecture)
     data = task.load(architecture.size, task_settings)
+    if _pretrain_epochs(spec):
+        _, data = halves(data)
     shape = data.train.shape[1:]
     settings = architecture.settings | dict(spec.settings.get("architecture", {}))
     network = architecture.build(shape, task.head(task_settings), **settings)
@@ -93,9 +109,10 @@ def train(
     storage: Storage,
     *,
     device: torch.device | str = "cpu",
+    precision: str = "auto",
     on_checkpoint: Callable[[int], None] | None = None,
 ) -> list[Trained]:
-    """Train organisms that share all but learning rate and seeds.
+    """Train organisms that share architecture, task, batch size and length of training.
 
     Parameters
     ----------
@@ -106,6 +123,9 @@ def train(
     device : torch.device or str
         Where to train. All random numbers are drawn on the host and keyed by organism, so they
         do not depend on the device or on which organisms share the stack.
+    precision : {"auto", "float64", "float32", "bfloat16"}
+        ``bfloat16`` computes weighted layers in that precision while training; weights and what
+        is stored stay float32. ``auto`` is that on a GPU that can, and float32 on a CPU.
     on_checkpoint : callable, optional
         Called with the checkpoint's index after each.
 
@@ -114,54 +134,94 @@ def train(
     list of Trained
         In the order of `specs`.
     """
+    if len({stack_key(s) for s in specs}) != 1:
+        raise ValueError("these organisms cannot train as one stack; their stack_key differ")
     device = torch.device(device)
-    rule, task, task_settings, data, network = build(specs[0])
+    dtype, half = _precision(precision, device)
+    asked, specs = specs, sorted(specs, key=lambda s: rule_order(_rule(s)))
     spec = specs[0]
+    each_rule = [_rule(s) for s in specs]
+    _, task, task_settings, data, network = build(spec)
     steps = checkpoint_steps(spec, len(data.train))
-    probes = Probes(network, specs, storage, data, device)
-    batches = _Batches(specs, task, task_settings, data, steps[-1], device)
+    probes = Probes(network, specs, storage, task, data, device, dtype)
+    performance = Performance(task, task_settings, data, device, dtype)
 
-    params = _stack([init_params(network, s.rng("weights")) for s in specs], device)
-    backward = {}
-    if rule.credit.backward_weights:
-        backward = _stack([init_backward(network, s.rng("feedback")) for s in specs], device)
-    state = rule.optimizer.init(params)
-    peak = torch.tensor([s.learning_rate for s in specs], device=device)
-    gradients = _gradients(network, rule, task, task_settings, len(specs))
-    judge = _judge(task, task_settings, data, probes, device)
+    params = stacked([init_params(network, s.rng("weights")) for s in specs], device, dtype)
+    if _pretrain_epochs(spec):
+        params = _pretrained(specs, network, task, task_settings, params, half)
+    feedback = {}
+    if any(r.credit.backward_weights for r in each_rule):
+        drawn = [init_backward(network, s.rng("feedback")) for s in specs]
+        feedback = stacked(drawn, device, dtype)
+    peak = torch.tensor([s.learning_rate for s in specs], device=device, dtype=dtype)
+    learners = Learners(network, each_rule, task, task_settings, params, feedback, peak, half=half)
+    batches = iter(Batches(specs, task, task_settings, data, spec.epochs, device, dtype))
+    schedule = spec.settings.get("training", {}).get("schedule", "cosine")
 
     kept: list[dict[str, Any]] = []
     finite = torch.ones(len(specs), dtype=torch.bool, device=device)
     for step in range(steps[-1] + 1):
         while len(kept) < len(steps) and step == steps[len(kept)]:
-            with torch.no_grad():
-                statistics = probes.batch_statistics(params)
-                snapshot: dict[str, Any] = dict(probes.measure(params, statistics))
-                snapshot |= judge(params, statistics)
-            for p in params.values():
-                finite &= torch.isfinite(p).flatten(1).all(1)
-            kept.append(_to_host(snapshot, storage))
+            kept.append(_look(learners.params, probes, performance))
+            for p in learners.params.values():
+                finite &= _is_finite(p)
             if on_checkpoint is not None:
                 on_checkpoint(len(kept) - 1)
-        if step == steps[-1]:
-            break
-        images, labels = batches(step)
-        grads, moves = gradients(params, backward, images, labels)
-        share = 1.0
-        if spec.settings.get("training", {}).get("schedule", "cosine") == "cosine":
-            share = 0.5 * (1 + math.cos(math.pi * step / steps[-1]))
-        params, state = rule.optimizer.step(params, grads, state, peak * share)
-        for name, move in moves.items():
-            backward[name] = backward[name] - share * move
+        if step < steps[-1]:
+            images, labels = next(batches)
+            learners.learn(images, labels, _share(schedule, step, steps[-1]))
 
     examples = np.asarray(steps, dtype=np.int64) * spec.batch_size
-    alive = finite.cpu().numpy()
-    trained = []
+    alive = finite.cpu().numpy()  # waits for all copies to the host
+    on_host = [_as_arrays(snapshot, storage) for snapshot in kept]
+    trained = {}
     for i, s in enumerate(specs):
-        arrays = _of_organism(kept, i) | {"examples": examples}
+        arrays = _of_organism(on_host, i) | {"examples": examples}
         diverged = not alive[i] or _out_of_range(arrays)
-        trained.append(Trained(s, probes.populations, arrays, diverged))
-    return trained
+        trained[s.hash] = Trained(s, probes.populations, arrays, diverged)
+    return [trained[s.hash] for s in asked]
+
+
+def _precision(asked: str, device: torch.device) -> tuple[torch.dtype, torch.dtype | None]:
+    """Return the precision of weights, and that of weighted layers in training if it is lower."""
+    if asked not in PRECISIONS:
+        raise UsageError(f"precision is {asked!r}; expected one of {', '.join(PRECISIONS)}")
+    if asked == "auto":
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        asked = "bfloat16" if able else "float32"
+    if asked == "bfloat16":
+        return torch.float32, torch.bfloat16
+    return getattr(torch, asked), None
+
+
+def _share(schedule: str, step: int, total: int) -> float:
+    """Return the learning rate at a step, as a share of its peak."""
+    return 0.5 * (1 + math.cos(math.pi * step / total)) if schedule == "cosine" else 1.0
+
+
+def _look(params: dict[str, Tensor], probes: Probes, performance: Performance) -> dict[str, Any]:
+    """Return what is kept at a checkpoint, on its way to host memory."""
+    with torch.no_grad():
+        statistics = probes.batch_statistics(params)
+        snapshot: dict[str, Any] = dict(probes.measure(params, statistics))
+        snapshot |= performance(
+            lambda images: probes.evaluate(params, statistics, images), probes.organisms
+        )
+        found: dict[str, Any] = torch.utils._pytree.tree_map(_to_host, snapshot)
+        return found
+
+
+def _to_host(tensor: Tensor) -> Tensor:
+    """Start to copy to host memory; on a GPU training goes on meanwhile."""
+    if tensor.device.type == "cpu":
+        return tensor.float()
+    host = torch.empty(tensor.shape, dtype=torch.float32, pin_memory=True)
+    return host.copy_(tensor, non_blocking=True)
+
+
+def _is_finite(weights: Tensor) -> Tensor:
+    """Say of each organism whether all its weights are finite."""
+    return torch.isfinite(torch.linalg.vector_norm(weights.detach().flatten(1), torch.inf, dim=1))
 
 
 def _out_of_range(arrays: dict[str, np.ndarray]) -> bool:
@@ -170,138 +230,101 @@ def _out_of_range(arrays: dict[str, np.ndarray]) -> bool:
     return any(bool((np.abs(arrays[name]) > most).any()) for name in CODED)
 
 
-def _gradients(
-    network: Network, rule: Rule, task: Task, task_settings: dict[str, Any], organisms: int
-) -> Callable[..., Any]:
-    """Return the function that gives a stack's gradients and the moves of backward weights."""
+def halves(data: Data) -> tuple[Data, Data]:
+    """Split data by class: the first half of the classes, sorted by label, and the rest.
 
-    def one(params: Any, backward: Any, images: Tensor, labels: Tensor) -> Any:
-        runs: list[Pass] = []
-
-        def loss(params: Any) -> tuple[Tensor, Any]:
-            run = Pass(params, backward=backward, credit=rule.credit)
-            value = task.loss(network.forward(run, images), labels, task_settings)
-            runs.append(run)
-            seen = {n: (run.inputs[n].detach(), run.drives[n].detach()) for n in backward}
-            return value, seen
-
-        grads, seen = torch.func.grad(loss, has_aux=True)(params)
-        moves = {}
-        for name, (x, z) in seen.items():
-            op = runs[0].operations[name]
-            move = rule.credit.backward_gradient(op, x, z, params[f"{name}.weight"], backward[name])
-            if move is not None:
-                moves[name] = move
-        return grads, moves
-
-    return over_stack(one, organisms)
-
-
-class _Batches:
-    """The order of examples and their augmentations, for every step of every organism."""
-
-    def __init__(
-        self,
-        specs: list[OrganismSpec],
-        task: Task,
-        settings: dict[str, Any],
-        data: Data,
-        steps: int,
-        device: torch.device,
-    ) -> None:
-        batch = specs[0].batch_size
-        per_epoch = len(data.train) // batch
-        orders, drawn = [], []
-        for s in specs:
-            rng = s.rng("order")
-            epochs = [
-                rng.permutation(len(data.train))[: per_epoch * batch] for _ in range(s.epochs)
-            ]
-            orders.append(np.concatenate(epochs).reshape(steps, batch))
-            drawn.append(task.augmentation(s.rng("augmentation"), steps, batch, settings))
-        self.task = task
-        self.order = torch.from_numpy(np.stack(orders)).to(device)
-        self.drawn = None
-        if drawn[0] is not None:
-            self.drawn = torch.from_numpy(np.stack(drawn)).to(device)  # type: ignore[arg-type]
-        self.images = torch.from_numpy(data.train).to(device)
-        self.labels = torch.from_numpy(data.train_labels).to(device)
-
-    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return images (organism, example, ...) and labels (organism, example) of one step."""
-        places = self.order[:, step]
-        images = self.images[places]
-        drawn = None if self.drawn is None else self.drawn[:, step].flatten(0, 1)
-        views = self.task.views(images.flatten(0, 1), drawn)
-        # (view, organism * example, ...) -> (organism, view * example, ...)
-        views = views.unflatten(1, tuple(places.shape)).transpose(0, 1).flatten(1, 2)
-        return views, self.labels[places]
-
-
-def _judge(
-    task: Task,
-    settings: dict[str, Any],
-    data: Data,
-    probes: Probes,
-    device: torch.device,
-) -> Callable[..., dict[str, Tensor]]:
-    """Return the function that gives a stack's performance and loss on held-out images.
-
-    Performance is the share of held-out images whose class is found: by the readout where the
-    task trains one, otherwise by ridge regression from the features of some training images.
+    Labels stay what they were. Of several labels the first one counts.
     """
-    train = torch.from_numpy(data.train[:PROBE_EXAMPLES]).to(device)
-    test = torch.from_numpy(data.test).to(device)
-    train_labels = torch.from_numpy(data.train_labels[:PROBE_EXAMPLES]).to(device)
-    labels = torch.from_numpy(data.test_labels).to(device)
-    contrast: Tensor | None = None
-    if task.objective == "self-supervised":
-        # The same views for every organism and checkpoint, so that losses compare.
-        shown = test[:CONTRAST_EXAMPLES]
-        drawn = task.augmentation(keyed_rng(task.summary), 1, len(shown), settings)
-        assert drawn is not None
-        contrast = task.views(shown, torch.from_numpy(drawn[0]).to(device)).flatten(0, 1)
 
-    def judge(params: Any, statistics: Any) -> dict[str, Tensor]:
-        output, features = probes.evaluate(params, statistics, test)
-        if contrast is None:
-            scores = output
-        else:
-            _, known = probes.evaluate(params, statistics, train)
-            scores = _ridge_scores(known.flatten(2), train_labels, features.flatten(2))
-            output, _ = probes.evaluate(params, statistics, contrast)
-        loss = torch.stack([task.loss(o, labels, settings) for o in output])
-        return {
-            "performance": (scores.argmax(-1) == labels).float().mean(-1),
-            "loss": loss,
-        }
+    def of(labels: np.ndarray) -> np.ndarray:
+        return labels if labels.ndim == 1 else labels[:, 0]
 
-    return judge
+    classes = np.unique(of(data.train_labels))
+    if len(classes) < 2:
+        raise UsageError(
+            'start = "pretrained" learns one half of the classes after the other; the task has '
+            f"{len(classes)} class"
+        )
+    first = classes[: (len(classes) + 1) // 2]
+    parts = []
+    for early in (True, False):
+        train, test = (
+            np.flatnonzero(np.isin(of(labels), first) == early)
+            for labels in (data.train_labels, data.test_labels)
+        )
+        images: Any = (
+            data.train[train] if isinstance(data.train, np.ndarray) else _Chosen(data.train, train)
+        )
+        parts.append(
+            Data(images, data.train_labels[train], data.test[test], data.test_labels[test])
+        )
+    return parts[0], parts[1]
 
 
-def _ridge_scores(known: Tensor, labels: Tensor, new: Tensor) -> Tensor:
-    """Return class scores (organism, example, class) of new features by ridge regression."""
-    mean = known.mean(1, keepdim=True)
-    spread = known.std((1, 2), keepdim=True).clamp_min(1e-6)
-    known, new = (known - mean) / spread, (new - mean) / spread
-    target = torch.nn.functional.one_hot(labels).to(known.dtype)
-    target = target - target.mean(0)
-    gram = known.mT @ known
-    gram = gram + PROBE_RIDGE * torch.eye(gram.shape[-1], device=gram.device)
-    # An organism that diverged has no features to speak of; its scores are all equal.
-    sound = torch.isfinite(gram).flatten(1).all(1)
-    gram = torch.where(sound[:, None, None], gram, torch.eye(gram.shape[-1], device=gram.device))
-    weights = torch.linalg.solve(gram, known.mT @ target)
-    return new @ weights
+class _Chosen:
+    """Some of the images of a source that is read when they are needed."""
+
+    def __init__(self, images: Images, places: np.ndarray) -> None:
+        self.images, self.places = images, places
+        self.shape = (len(places), *images.shape[1:])
+        self.dtype = images.dtype
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, places: np.ndarray) -> np.ndarray:
+        return self.images.read(self.places[places])
 
 
-def _stack(each: list[dict[str, np.ndarray]], device: torch.device) -> dict[str, Tensor]:
-    """Stack the same arrays of several organisms along a new first axis."""
-    return {k: torch.from_numpy(np.stack([e[k] for e in each])).to(device) for k in each[0]}
+def _pretrain_epochs(spec: OrganismSpec) -> int:
+    """Return how long an organism learned before; 0 if it starts from random weights."""
+    training = spec.settings.get("training", {})
+    if training.get("start", "random") == "random":
+        return 0
+    return int(training.get("pretrain_epochs", spec.epochs))
 
 
-def _to_host(snapshot: dict[str, Any], storage: Storage) -> dict[str, np.ndarray]:
-    """Bring a checkpoint to host memory as (organism, population, ...) arrays."""
+def _pretrained(
+    specs: list[OrganismSpec],
+    network: Network,
+    task: Task,
+    task_settings: dict[str, Any],
+    params: dict[str, Tensor],
+    half: torch.dtype | None,
+) -> dict[str, Tensor]:
+    """Return parameters that have learned the first half of the classes.
+
+    An animal comes to a task with a circuit that has learned before, by whatever means. All
+    organisms, whatever their rule, learn the first half by backpropagation with momentum at that
+    rule's own learning rate, which falls along a cosine. Then the readout, or contrastive head,
+    is drawn anew.
+    """
+    epochs, device = _pretrain_epochs(specs[0]), next(iter(params.values())).device
+    dtype = next(iter(params.values())).dtype
+    size = architectures.get(specs[0].architecture).size
+    data, _ = halves(task.load(size, task_settings))
+    streams = ("pretraining order", "pretraining augmentation")
+    batches = Batches(specs, task, task_settings, data, epochs, device, dtype, streams=streams)
+    if not batches.steps:
+        raise UsageError(
+            f"pretraining has {len(data.train)} examples, less than a batch of "
+            f"{specs[0].batch_size}; use a smaller batch"
+        )
+    rule = rules.get(PRETRAINING_RULE)
+    rate = torch.full((len(specs),), rule.learning_rate, device=device, dtype=dtype)
+    learners = Learners(
+        network, [rule] * len(specs), task, task_settings, params, {}, rate, half=half
+    )
+    for step, (images, labels) in enumerate(batches):
+        learners.learn(images, labels, _share("cosine", step, batches.steps))
+    drawn = [init_params(network, s.rng("readout")) for s in specs]
+    fresh = stacked(drawn, device, dtype)
+    heads = tuple(f"{layer.name}." for layer in network.layers if layer.readout)
+    return {k: fresh[k] if k.startswith(heads) else p.detach() for k, p in params.items()}
+
+
+def _as_arrays(snapshot: Mapping[str, Any], storage: Storage) -> dict[str, np.ndarray]:
+    """Return a checkpoint as (organism, population, ...) arrays."""
     shape = {
         "responses": (storage.stimuli, storage.units),
         "synapses": (storage.synapses,),
@@ -310,11 +333,11 @@ def _to_host(snapshot: dict[str, Any], storage: Storage) -> dict[str, np.ndarray
     out = {}
     for name, values in snapshot.items():
         if isinstance(values, Tensor):
-            out[name] = values.float().cpu().numpy()
+            out[name] = values.numpy()
             continue
         padded = []
         for tensor in values:
-            array = tensor.float().cpu().numpy()
+            array = tensor.numpy()
             full = np.full((array.shape[0], *shape.get(name, array.shape[1:])), np.nan, np.float32)
             full[tuple(map(slice, array.shape))] = array
             padded.append(full)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lrplan.simulate.optimizers import Tensors, optimizers, per_organism
+from lrplan.simulate.optimizers import Tensors, add_scaled, is_zero, optimizers, per_organism
 
 
 @optimizers.register("adam")
@@ -28,8 +28,8 @@ class Adam:
 
     def init(self, params: Tensors) -> tuple[int, Tensors, Tensors]:
         """Return zero moments and a step count of 0."""
-        zeros = {name: torch.zeros_like(p) for name, p in params.items()}
-        return 0, zeros, dict(zeros)
+        first, second = ({k: torch.zeros_like(p) for k, p in params.items()} for _ in range(2))
+        return 0, first, second
 
     def step(
         self,
@@ -38,15 +38,20 @@ class Adam:
         state: tuple[int, Tensors, Tensors],
         learning_rate: Tensor,
     ) -> tuple[Tensors, tuple[int, Tensors, Tensors]]:
-        """Return updated parameters and moments."""
+        """Update parameters and moments in place and return them."""
         count, first, second = state
         count += 1
-        new, m, s = {}, {}, {}
+        # Both bias corrections are numbers, and go into the rate and epsilon:
+        # lr (m / c1) / (sqrt(s / c2) + eps) = (lr sqrt(c2) / c1) m / (sqrt(s) + sqrt(c2) eps).
+        root = (1 - self.beta2**count) ** 0.5
+        rate = learning_rate * root / (1 - self.beta1**count)
         for name, p in params.items():
-            g = grads[name] + self.weight_decay * p if self.weight_decay else grads[name]
-            m[name] = self.beta1 * first[name] + (1 - self.beta1) * g
-            s[name] = self.beta2 * second[name] + (1 - self.beta2) * g * g
-            mean = m[name] / (1 - self.beta1**count)
-            root = torch.sqrt(s[name] / (1 - self.beta2**count))
-            new[name] = p - per_organism(learning_rate, p) * mean / (root + self.epsilon)
-        return new, (count, m, s)
+            g, m, s = grads[name], first[name], second[name]
+            if not is_zero(self.weight_decay):
+                add_scaled(g, p, self.weight_decay, out=g)
+            m.lerp_(g, per_organism(1 - self.beta1, p))
+            s.mul_(per_organism(self.beta2, p))
+            add_scaled(s, g * g, 1 - self.beta2, out=s)
+            size = torch.sqrt(s, out=g).add_(per_organism(root * self.epsilon, p))
+            add_scaled(p, torch.div(m, size, out=size), -rate, out=p)
+        return params, (count, first, second)

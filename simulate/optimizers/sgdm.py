@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lrplan.simulate.optimizers import Tensors, optimizers, per_organism
+from lrplan.simulate.optimizers import Tensors, add_scaled, is_zero, optimizers
 
 
 @optimizers.register("sgdm")
@@ -31,12 +31,12 @@ class SGDM:
     def step(
         self, params: Tensors, grads: Tensors, state: Tensors, learning_rate: Tensor
     ) -> tuple[Tensors, Tensors]:
-        """Return updated parameters and velocities."""
-        new, velocities = {}, {}
+        """Update parameters and velocities in place and return them."""
         for name, p in params.items():
-            g = grads[name] + self.weight_decay * p if self.weight_decay else grads[name]
-            v = self.momentum * state[name] + g
-            direction = g + self.momentum * v if self.nesterov else v
-            new[name] = p - per_organism(learning_rate, p) * direction
-            velocities[name] = v
-        return new, velocities
+            g, v = grads[name], state[name]
+            if not is_zero(self.weight_decay):
+                add_scaled(g, p, self.weight_decay, out=g)
+            add_scaled(g, v, self.momentum, out=v)
+            direction = add_scaled(g, v, self.momentum, out=g) if self.nesterov else v
+            add_scaled(p, direction, -learning_rate, out=p)
+        return params, state

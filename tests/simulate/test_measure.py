@@ -57,13 +57,11 @@ FUNCTIONS = {"raw": lambda x: x, "abs": abs, "sq": lambda x: x * x}
 )
 def test_stored_values_equal_a_plain_reference(architecture, task):
     specs = list(parse_recipe(RECIPE.format(architecture, task)).specs)
-    _, _, _, data, network = build(specs[0])
+    _, task, _, data, network = build(specs[0])
     storage = Storage(units=30, stimuli=3, synapses=20, pairs=4, pair_stimuli=2, validation=3)
-    probes = Probes(network, specs, storage, data, torch.device("cpu"))
+    probes = Probes(network, specs, storage, task, data, torch.device("cpu"), torch.float64)
     each = [init_params(network, s.rng("weights")) for s in specs]
     params = {k: torch.from_numpy(np.stack([e[k] for e in each])).double() for k in each[0]}
-    for name in ("stimuli", "validation", "statistics_examples"):
-        setattr(probes, name, getattr(probes, name).double())
     statistics = probes.batch_statistics(params)
     measured = probes.measure(params, statistics)
     names = [o.name for _, o in all_observables()]
