@@ -75,8 +75,9 @@ class Conv:
         return conv2d_weight(x, weight.shape, dz, stride=self.stride, padding=self.padding)
 
     def overlap(self, weight: Tensor) -> int:
-        """Return the number of kernel places."""
-        return weight.shape[-1] * weight.shape[-2]
+        """Return the number of kernel places that meet in one pixel; strides thin them out."""
+        rows, columns = (-(-edge // self.stride) for edge in weight.shape[-2:])
+        return rows * columns
 
 
 class _CarriedBack(torch.autograd.Function):
@@ -155,7 +156,7 @@ class InformationAlignment(FixedFeedback):
 
     B descends the local loss ``amp`` * -E[x^T B z] + ``null`` * E|B z|^2 + ``decay`` *
     (|W|^2 + |B|^2), z = W x, with x, z and W held constant. The step is scaled by the curvature
-    of the null term, 2 null E|z|^2 (times the number of kernel places of a convolution), as in
+    of the null term, 2 null E|z|^2 (times the outputs that see one pixel of a convolution), as in
     normalised least mean squares: with the published coefficients and a plain step, B diverges
     within an epoch where no normalisation bounds z.
 

@@ -29,9 +29,13 @@ class Layer:
     bias : bool
         Whether it has one; layers before batch normalisation need none.
     norm : bool
-        Whether batch normalisation follows.
+        Whether batch normalisation follows, over `shape[0]` channels; in a pre-activation network
+        it follows the sum with the skip path.
     readout : bool
         Whether it is the readout or part of a contrastive head.
+    gain : float, optional
+        Variance of the initial weights times the inputs of a unit; by default 1 for a readout
+        and 2 for layers with ReLU (He et al. 2015). Backward weights have it, too.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Layer:
     bias: bool = True
     norm: bool = False
     readout: bool = False
+    gain: float | None = None
 
 
 @dataclass
@@ -58,8 +63,9 @@ class Pass:
     statistics : mapping, optional
         Mean and variance for batch normalisation; by default those of the batch.
     probes : mapping, optional
-        For each layer, what is added to its input, which is cut from the layers before, so that
-        derivatives by a probe are those of that layer alone.
+        For each layer, what is added to its input, which is cut from the layers before, as skip
+        paths are. So the derivative of a layer's output by its own probe is that of the layer
+        alone, and by any other probe it is zero.
     """
 
     params: Mapping[str, Tensor]
@@ -124,6 +130,14 @@ class Pass:
         near = near.transpose(1, 2).reshape(x.shape)
         return x / (k + alpha * near) ** beta
 
+    def residual(self, z: Tensor, skip: Tensor) -> Tensor:
+        """Add what a skip path brings to what the layers beside it have made of it.
+
+        Skip paths are added here and nowhere else: a layer's output that holds such a sum also
+        depends on layers before it, which is not to be taken for the layer's own derivative.
+        """
+        return z + (skip if self.probes is None else skip.detach())
+
     def output(self, name: str, y: Tensor) -> Tensor:
         """Hold on to what a layer puts out, after its nonlinearity."""
         self.outputs[name] = y
@@ -166,7 +180,9 @@ def init_backward(network: Network, rng: np.random.Generator) -> dict[str, np.nd
 
 def _he_normal(layer: Layer, rng: np.random.Generator) -> np.ndarray:
     fan_in = int(np.prod(layer.shape[1:]))
-    gain = 1.0 if layer.readout else 2.0
+    gain = layer.gain
+    if gain is None:
+        gain = 1.0 if layer.readout else 2.0
     sd = np.float32(np.sqrt(gain / fan_in))
     return rng.standard_normal(layer.shape, dtype=np.float32) * sd
 

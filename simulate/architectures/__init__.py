@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from lrplan.registry import Registry
+from lrplan.errors import UsageError
+from lrplan.registry import Registry, nearest
 from lrplan.simulate.network import Layer, Network, Pass
 
 
@@ -27,14 +28,14 @@ class Head:
     kind: str
     width: int
 
-    def layers(self, features: int) -> tuple[Layer, ...]:
-        """Return the layers for an input of `features` values."""
+    def layers(self, features: int, *, gain: float | None = None) -> tuple[Layer, ...]:
+        """Return the layers for an input of `features` values; `gain` is that of a readout."""
         if self.kind == "contrastive":
             return (
                 Layer("head1", (self.width, features), readout=True),
                 Layer("head2", (self.width, self.width), readout=True),
             )
-        return (Layer("readout", (self.width, features), readout=True),)
+        return (Layer("readout", (self.width, features), readout=True, gain=gain),)
 
     def forward(self, run: Pass, x: Tensor) -> Tensor:
         """Apply the head to (example, features)."""
@@ -57,7 +58,7 @@ class Architecture:
         ``build(shape, head, **settings)`` returns the `Network` for inputs of `shape` (channel,
         row, column).
     size : int or None
-        Edge in pixels to which small images are resized; None takes them as they are.
+        Edge in pixels to which smaller images are enlarged; None takes them as they are.
     settings : dict
         What can be set, with the defaults.
     summary, cites : str
@@ -70,6 +71,56 @@ class Architecture:
     settings: dict[str, Any]
     summary: str
     cites: str
+
+
+def at_least_one(value: Any, setting: str) -> int:
+    """Return a whole number of at least 1; anything else raises `UsageError`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UsageError(f"{setting} is {value!r}; expected a whole number of at least 1")
+    return value
+
+
+STEMS = ("auto", "imagenet", "small")
+LARGE_IMAGE = 64
+
+
+def choose_stem(
+    stem: Any, shape: tuple[int, int, int], *, architecture: str, least: dict[str, int]
+) -> str:
+    """Return the stem that a network gets for its images.
+
+    Parameters
+    ----------
+    stem : {"auto", "imagenet", "small"}
+        What was asked for; "auto" is "imagenet" where both edges have `LARGE_IMAGE` pixels or
+        more, and "small" elsewhere.
+    shape : tuple of int
+        (channel, row, column) of an image.
+    architecture : str
+        Who asks, for the message.
+    least : dict of str to int
+        The smallest edge in pixels that "imagenet" and "small" leave a feature map of.
+
+    Raises
+    ------
+    UsageError
+        If there is no such stem, or the images are too small for it.
+    """
+    if stem not in STEMS:
+        raise UsageError(f"{architecture}.stem: unknown stem {stem!r}; {nearest(stem, STEMS)}")
+    edge = min(shape[1:])
+    chosen = stem
+    if stem == "auto":
+        chosen = "imagenet" if edge >= LARGE_IMAGE else "small"
+    if edge < least[chosen]:
+        ways = f"use larger images (at least {least['small']} pixels)"
+        if edge >= least["small"]:
+            ways = 'set stem = "small" (or "auto"), or use larger images'
+        raise UsageError(
+            f"{architecture} with the stem {chosen!r} needs images of at least {least[chosen]} "
+            f"pixels; the task gives {shape[1]} x {shape[2]}; {ways}"
+        )
+    return chosen
 
 
 architectures: Registry[Architecture] = Registry(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lrplan.errors import UsageError
-from lrplan.simulate.architectures import Architecture, Head, architectures
+from lrplan.simulate.architectures import Architecture, Head, architectures, at_least_one
 from lrplan.simulate.network import Layer, Pass
 
 
@@ -14,8 +13,7 @@ class MLP:
 
     def __init__(self, shape: tuple[int, int, int], head: Head, *, width: int, depth: int) -> None:
         for name, value in (("width", width), ("depth", depth)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise UsageError(f"mlp.{name} is {value!r}; expected a whole number of at least 1")
+            at_least_one(value, f"mlp.{name}")
         self.head = head
         fan_in = shape[0] * shape[1] * shape[2]
         hidden = []

@@ -14,6 +14,9 @@ NETWORKS = [
     ("mlp", {"width": 12, "depth": 3}),
     ("knet4", {"channels": [4, 5, 6]}),
     ("knet4_lrn", {"channels": [4, 5, 6]}),
+    ("resnet18", {"width": 3, "stem": "small"}),
+    ("resnet18v2", {"width": 3, "stem": "small"}),
+    ("alexnet_lrn", {"width": 2, "stem": "small"}),
 ]
 
 
