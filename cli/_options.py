@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,6 +32,16 @@ def seed(value: str | int) -> int:
     return out
 
 
+def units(value: str | int) -> int | str:
+    """Return a whole number or ``all``, or say what came."""
+    if str(value).strip().lower() == "all":
+        return "all"
+    try:
+        return int(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is neither a whole number nor 'all'") from None
+
+
 Cohort = Annotated[
     str,
     typer.Option(
@@ -52,6 +62,16 @@ Units = Annotated[
         metavar="N",
         help="Units recorded from each population in each session (neurons; synapses for the "
         "measure weights, pre-post pairs for paired).",
+    ),
+]
+UnitsOrAll = Annotated[
+    Any,
+    typer.Option(
+        parser=units,
+        metavar="N|all",
+        help="Units recorded from each population in each session (neurons; synapses for the "
+        "measure weights, pre-post pairs for paired); 'all' takes the cohort's stored observables "
+        "of all units and needs --noise 0.",
     ),
 ]
 Noise = Annotated[

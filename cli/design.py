@@ -20,7 +20,8 @@ EPILOG = """\b
 Examples:
   lrplan design --units 300 --noise 0.1
   lrplan design --units 100 --sessions 5 --untracked --plot forecast.png
-  lrplan design --measure activity,weights --json"""
+  lrplan design --measure activity,weights --json
+  lrplan design --units all --noise 0 --scaling raw"""
 
 PLOTS = (".png", ".pdf", ".svg")
 SPLITS = ("organism", "layer")
@@ -32,7 +33,7 @@ HELD_OUT = {
 
 
 def design(
-    units: _options.Units = 300,
+    units: _options.UnitsOrAll = 300,
     noise: _options.Noise = 0.1,
     cohort: _options.Cohort = "starter",
     modality: Annotated[
@@ -172,17 +173,36 @@ def check_plot(path: Path, *, force: bool) -> None:
 
 
 def save_plot(path: Path, result: Forecast, cohort: Cohort, asked: Design, seed: int) -> None:
-    """Draw a forecast and its surroundings; the file appears only when it is whole."""
+    """Draw a forecast and its surroundings: accuracy against units and against noise."""
     import matplotlib
 
     matplotlib.use("Agg")
     import numpy as np
 
-    from lrplan import accuracy_by_noise, accuracy_by_units, plot_forecast
+    from lrplan import accuracy_by_noise, accuracy_by_units, plot_confusion, plot_forecast
 
+    if not all(stored(cohort, measure) for measure in asked.measures):
+        # A cohort of observables alone has no single units to record fewer of.
+        figure: Any = plot_confusion(result).figure
+        return write_figure(path, figure)
     by_units = accuracy_by_units(cohort, asked, rng=np.random.default_rng(seed))
     by_noise = accuracy_by_noise(cohort, asked, rng=np.random.default_rng(seed))
-    figure = plot_forecast(result, by_units, by_noise)
+    write_figure(path, plot_forecast(result, by_units, by_noise))
+
+
+def stored(cohort: Cohort, measure: str) -> bool:
+    """Return whether a cohort holds single units of a measure."""
+    from lrplan.errors import DataError
+
+    try:
+        cohort.stored_units(measure)
+    except DataError:
+        return False
+    return True
+
+
+def write_figure(path: Path, figure: Any) -> None:
+    """Write a figure; the file appears only when it is whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=200)

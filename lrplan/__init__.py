@@ -16,11 +16,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lrplan.analyses import analyse
+    from lrplan.claims import evaluate_claims
     from lrplan.cohort import Cohort, open_cohort
     from lrplan.design import Design, Schedule
     from lrplan.errors import DataError, LrplanError, UsageError
     from lrplan.evaluation import Interval
-    from lrplan.forecasting import Forecast, accuracy_by_noise, accuracy_by_units, forecast, sweep
+    from lrplan.forecasting import Forecast, forecast
     from lrplan.nwb import inspect_nwb, read_nwb, write_nwb
     from lrplan.plots import (
         plot_accuracy_by_noise,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     )
     from lrplan.recording import Recording, record
     from lrplan.rehearsal import record_nwb
+    from lrplan.sweeping import accuracy_by_noise, accuracy_by_units, sweep
     from lrplan.verdict import Verdict, score
 
 # Where each public name lives; imported when first asked for, so that `lrplan --help` and a
@@ -46,8 +49,10 @@ _HOME = {
     "Schedule": "design",
     "UsageError": "errors",
     "Verdict": "verdict",
-    "accuracy_by_noise": "forecasting",
-    "accuracy_by_units": "forecasting",
+    "accuracy_by_noise": "sweeping",
+    "accuracy_by_units": "sweeping",
+    "analyse": "analyses",
+    "evaluate_claims": "claims",
     "forecast": "forecasting",
     "inspect_nwb": "nwb",
     "open_cohort": "cohort",
@@ -60,7 +65,7 @@ _HOME = {
     "record": "recording",
     "record_nwb": "rehearsal",
     "score": "verdict",
-    "sweep": "forecasting",
+    "sweep": "sweeping",
     "write_nwb": "nwb",
 }
 
@@ -77,6 +82,8 @@ __all__ = [
     "Verdict",
     "accuracy_by_noise",
     "accuracy_by_units",
+    "analyse",
+    "evaluate_claims",
     "forecast",
     "inspect_nwb",
     "open_cohort",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import product
@@ -21,7 +22,9 @@ from lrplan.errors import DataError
 from lrplan.registry import nearest
 
 PACKAGED = ("starter",)
-CACHE_BYTES = 500_000_000
+CACHE_BYTES = 256_000_000
+"""How much of the decoded chunks a cohort keeps in memory."""
+
 MEASURE_VARIABLE = {"activity": "responses", "weights": "synapses", "paired": "paired"}
 
 
@@ -113,11 +116,13 @@ class Cohort:
             else zarr.storage.ZipStore(path, mode="r")
         )
         self._root = zarr.open_group(self._store, mode="r", use_consolidated=False)
-        self._cache: dict[str, np.ndarray] = {}
+        self._arrays: dict[tuple[str, str], zarr.Array] = {}
+        self._cache: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
         self._lock = Lock()
         self.organisms = self._table("organisms", "organism")
         self.population_table = self._table("populations", "population")
         self._check_chunks()
+        self._check_sizes()
 
     # -- checks ---------------------------------------------------------------------------------
 
@@ -182,14 +187,33 @@ class Cohort:
                         "half-written or damaged"
                     )
 
+    def _check_sizes(self) -> None:
+        """Refuse arrays that disagree on how many populations or checkpoints there are."""
+        populations = self.population_table.sizes["population"]
+        for name in (*MEASURE_VARIABLE.values(), "observables"):
+            array = self._array(name, name)
+            if array is None:
+                continue
+            for axis, what, expected in (
+                (0, "populations", populations),
+                (1, "checkpoints", self.checkpoints),
+            ):
+                if array.shape[axis] != expected:
+                    raise DataError(
+                        f"{self.path}: {name} has {array.shape[axis]} {what}, the cohort "
+                        f"{expected}; all organisms of a cohort must have the same checkpoints"
+                    )
+
     # -- reading --------------------------------------------------------------------------------
 
     def _array(self, group: str, name: str) -> zarr.Array | None:
         if f"{group}/{name}/zarr.json" not in self._files:
             return None
-        array = self._root[f"{group}/{name}"]
-        assert isinstance(array, zarr.Array)
-        return array
+        if (group, name) not in self._arrays:
+            array = self._root[f"{group}/{name}"]
+            assert isinstance(array, zarr.Array)
+            self._arrays[group, name] = array
+        return self._arrays[group, name]
 
     def _read(self, group: str, name: str, rows: slice | None = None) -> np.ndarray:
         """Read rows of one array; damage is named by its chunk."""
@@ -217,15 +241,41 @@ class Cohort:
                 return f"{group}/{name}/{key}"
         return f"{group}/{name}"
 
+    @property
+    def variables(self) -> dict[tuple[str, str], zarr.Array]:
+        """The arrays of the format that it holds, by group and name, as they lie on disk."""
+        held = {key: self._array(*key) for key in schema.BY_NAME}
+        return {key: array for key, array in held.items() if array is not None}
+
+    def read_variable(self, group: str, name: str, rows: slice | None = None) -> np.ndarray:
+        """Read rows of one variable as it lies on disk: codes stay codes.
+
+        Raises
+        ------
+        DataError
+            If the cohort lacks it, or a chunk of it is damaged.
+        """
+        return self._read(group, name, rows)
+
     def _table(self, group: str, dim: str) -> xr.Dataset:
-        """Return the variables of one group, with codes turned into words."""
-        variables = {}
+        """Return the variables of one group, with codes turned into words.
+
+        What a cohort of others may lack is filled with what stands for the unknown.
+        """
+        variables: dict[str, tuple[str, np.ndarray]] = {}
         for g, name in schema.BY_NAME:
             if g != group:
                 continue
             array = self._array(group, name)
             if array is None:
-                raise DataError(f"{self.path}: {group}/{name} is missing; not a whole cohort")
+                if (group, name) not in schema.UNKNOWN:
+                    raise DataError(f"{self.path}: {group}/{name} is missing; not a whole cohort")
+                # The first variable of a group is always there, and says how many.
+                count = len(next(iter(variables.values()))[1])
+                unknown = schema.UNKNOWN[group, name]
+                kind = object if isinstance(unknown, str) else None
+                variables[name] = (dim, np.full(count, unknown, dtype=kind))
+                continue
             values = self._read(group, name)
             meanings = array.attrs.get("flag_meanings")
             if isinstance(meanings, str):
@@ -255,7 +305,11 @@ class Cohort:
     @property
     def checkpoints(self) -> int:
         """Number of checkpoints."""
-        return int(self._shape("behaviour", "performance")[1])
+        for group in ("behaviour", "observables", *schema.CODED):
+            name = "performance" if group == "behaviour" else group
+            if self._array(group, name) is not None:
+                return int(self._shape(group, name)[1])
+        raise DataError(f"{self.path} holds organisms but nothing measured of them")
 
     @property
     def stimuli(self) -> int:
@@ -286,10 +340,17 @@ class Cohort:
         for key, rate in zip(keys, o["learning_rate"].values, strict=True):
             rates.setdefault(key, []).append(float(rate))
         ranks = {key: sorted(set(values)) for key, values in rates.items()}
+
+        def told(key: tuple[str, str], batch: float, rate: float) -> str:
+            said = [] if np.isnan(batch) else [f"batch {int(batch)}"]
+            if not np.isnan(rate):
+                said.append(f"learning rate {ranks[key].index(float(rate)) + 1}")
+            return ", ".join(said) or "unknown"
+
         return np.array(
             [
-                f"batch {batch}, learning rate {ranks[key].index(float(rate)) + 1}"
-                for key, batch, rate in zip(
+                told(*organism)
+                for organism in zip(
                     keys, o["batch_size"].values, o["learning_rate"].values, strict=True
                 )
             ],
@@ -326,16 +387,31 @@ class Cohort:
         """
         variable = MEASURE_VARIABLE[measure]
         if self._array(variable, variable) is None:
+            instead = ""
+            if self._array("observables", "observables") is not None:
+                instead = (
+                    "; it holds observables of all units, without noise: use units='all' and "
+                    "noise=0 (`lrplan design --units all --noise 0`)"
+                )
             raise DataError(
-                f"the cohort {self.name!r} stores no {variable}, which {measure!r} needs"
+                f"the cohort {self.name!r} stores no {variable}, which {measure!r} needs{instead}"
             )
+        return self.stored_sides(measure).prod(axis=1)
+
+    def stored_sides(self, measure: str) -> np.ndarray:
+        """Return the extent of what each population holds, (population, 1 or 2).
+
+        One number of units or synapses, or the numbers of outputs and inputs for ``paired``.
+        """
+        variable = MEASURE_VARIABLE[measure]
         shape = self._shape(variable, variable)
-        table = self.population_table
-        if measure == "paired":
-            post = np.minimum(table["units"].values, shape[-2])
-            return post * np.minimum(table["inputs"].values, shape[-1])
-        whole = table["units" if measure == "activity" else "weights"].values
-        return np.minimum(whole, shape[-1])
+        sizes = {
+            "activity": ("units",),
+            "weights": ("weights",),
+            "paired": ("units", "inputs"),
+        }[measure]
+        whole = np.stack([self.population_table[s].values for s in sizes], axis=1)
+        return np.minimum(whole, shape[-len(sizes) :]).astype(int)
 
     def read(self, measure: str, populations: np.ndarray, checkpoints: Sequence[int]) -> np.ndarray:
         """Read one measure of some populations.
@@ -353,30 +429,91 @@ class Cohort:
         offset = self._rows(name, populations, "_offset")[:, checkpoints]
         return schema.decode(codes, scale, offset)
 
+    def stored_observables(
+        self, names: Sequence[str], populations: np.ndarray, checkpoints: Sequence[int]
+    ) -> np.ndarray:
+        """Read observables that were taken of all units, without noise, when training.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Which observables.
+        populations : array of int
+            Of which populations.
+        checkpoints : sequence of int
+            When.
+
+        Returns
+        -------
+        array (population, checkpoint, observable) of float32
+
+        Raises
+        ------
+        DataError
+            If the cohort stores none, or not all of these.
+        """
+        held = {str(n): i for i, n in enumerate(self._read("observables", "observable"))}
+        missing = [n for n in names if n not in held]
+        if missing:
+            raise DataError(
+                f"the cohort {self.name!r} stores no observable {missing[0]!r} "
+                f"({len(missing)} of {len(names)} are missing)"
+            )
+        values = self._read("observables", "observables")[np.asarray(populations, dtype=int)]
+        return values[:, checkpoints][:, :, [held[n] for n in names]]
+
     def _rows(self, name: str, rows: np.ndarray, suffix: str = "") -> np.ndarray:
-        """Read some populations of one variable, through a cache if the variable is small."""
-        variable = name + suffix
-        array = self._array(name, variable)
+        """Read some populations of one variable, by whole chunks.
+
+        A chunk is decoded once for all who read it one after the other; at most `CACHE_BYTES`
+        are kept.
+        """
+        array = self._array(name, name + suffix)
         if array is None:
-            raise DataError(f"the cohort {self.name!r} holds no {name}/{variable}")
+            raise DataError(f"the cohort {self.name!r} holds no {name}/{name + suffix}")
+        depth = array.chunks[0]
+        chunks = rows // depth
+        if len(rows) == 1:
+            return self._chunk(name, name + suffix, array, int(chunks[0]))[rows - chunks * depth]
+        out = np.empty((len(rows), *array.shape[1:]), dtype=array.dtype)
+        for chunk in np.unique(chunks):
+            here = chunks == chunk
+            out[here] = self._chunk(name, name + suffix, array, int(chunk))[
+                rows[here] - chunk * depth
+            ]
+        return out
+
+    def _chunk(self, group: str, name: str, array: zarr.Array, place: int) -> np.ndarray:
+        """Return one chunk (population, ...), decoded now or kept from before."""
+        key = (name, place)
         with self._lock:
-            if variable not in self._cache and len(rows) > 1 and array.nbytes <= CACHE_BYTES:
-                self._cache[variable] = self._read(name, variable)
-        if variable in self._cache:
-            return self._cache[variable][rows]
-        low, high = int(rows.min()), int(rows.max()) + 1
-        return self._read(name, variable, slice(low, high))[rows - low]
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+            depth = array.chunks[0]
+            found = self._read(group, name, slice(place * depth, (place + 1) * depth))
+            self._cache[key] = found
+            kept = sum(c.nbytes for c in self._cache.values())
+            while kept > CACHE_BYTES and len(self._cache) > 1:
+                kept -= self._cache.popitem(last=False)[1].nbytes
+            return found
 
     # -- summaries ------------------------------------------------------------------------------
 
     def final_performance(self) -> np.ndarray:
-        """Return each organism's share of held-out examples whose class is found, at the end."""
+        """Return each organism's share of held-out examples whose class is found, at the end.
+
+        NaN where the cohort does not say.
+        """
+        if self._array("behaviour", "performance") is None:
+            return np.full(self.organisms.sizes["organism"], np.nan)
         return self._read("behaviour", "performance")[:, -1]
 
     def info(self) -> dict[str, Any]:
         """Return a summary: what the cohort holds, and what its organisms learned.
 
-        ``final_performance`` is the median over organisms, by task and rule.
+        ``final_performance`` is the median over organisms, by task and rule. What the cohort does
+        not hold is None.
         """
         o = self.organisms
         final = self.final_performance()
@@ -387,6 +524,11 @@ class Cohort:
             chosen = chosen[np.isfinite(chosen)]
             value = float(np.median(chosen)) if chosen.size else None
             performance.setdefault(task, {})[rule] = value
+        stored = {
+            m: int(self.stored_units(m).min())
+            for m, v in MEASURE_VARIABLE.items()
+            if self._array(v, v) is not None
+        }
         files = (
             [self.path] if self.path.is_file() else [p for p in self.path.rglob("*") if p.is_file()]
         )
@@ -398,16 +540,16 @@ class Cohort:
             "rules": self.rules,
             "architectures": sorted(set(o["architecture"].values)),
             "tasks": tasks,
-            "diverged": int(o["diverged"].values.sum()),
+            "diverged": (
+                None
+                if self._array("organisms", "diverged") is None
+                else int(o["diverged"].values.sum())
+            ),
             "populations": int(self.population_table.sizes["population"]),
             "checkpoints": self.checkpoints,
-            "stimuli": self.stimuli,
-            "units_stored": int(self.stored_units("activity").min()),
-            "stored": {
-                m: int(self.stored_units(m).min())
-                for m, v in MEASURE_VARIABLE.items()
-                if self._array(v, v) is not None
-            },
+            "stimuli": self.stimuli if "activity" in stored else None,
+            "units_stored": stored.get("activity"),
+            "stored": stored,
             "bytes": sum(p.stat().st_size for p in files),
             "final_performance": performance,
         }
@@ -422,7 +564,7 @@ class Cohort:
                 {
                     "layer": str(table["layer"].values[i]),
                     "position": str(table["layer_position"].values[i]),
-                    "units": int(table["units"].values[i]),
+                    "units": _known(table["units"].values[i]),
                 }
             )
         names = ("id", *schema.CATEGORIES, "batch_size", "learning_rate", "model_seed", "data_seed")
@@ -430,13 +572,21 @@ class Cohort:
         for i in range(self.organisms.sizes["organism"]):
             record: dict[str, Any] = {}
             for name in names:
-                value = self.organisms[name].values[i]
-                record[name] = value.item() if hasattr(value, "item") else str(value)
-            record["diverged"] = bool(self.organisms["diverged"].values[i])
+                record[name] = _known(self.organisms[name].values[i])
+            diverged = self._array("organisms", "diverged")
+            record["diverged"] = (
+                None if diverged is None else bool(self.organisms["diverged"].values[i])
+            )
             record["layers"] = layers.get(i, [])
             record["final_performance"] = float(final[i]) if np.isfinite(final[i]) else None
             out.append(record)
         return out
+
+
+def _known(value: Any) -> Any:
+    """Return a label as Python has it; None if it is unknown."""
+    plain = value.item() if hasattr(value, "item") else str(value)
+    return None if isinstance(plain, float) and np.isnan(plain) else plain
 
 
 def _chunk_keys(array: zarr.Array) -> list[str]:

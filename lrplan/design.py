@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ MEASURES = ("activity", "paired", "weights")
 POSITIONS = ("early", "middle", "deep")
 SCALINGS = ("relative", "raw")
 NOISE_REFERENCES = ("relative", "absolute")
+ALL = "all"
 
 
 def positive_int(value: Any, what: str) -> int:
@@ -89,10 +90,12 @@ class Design:
 
     Parameters
     ----------
-    units : int, default 300
+    units : int or "all", default 300
         How many are recorded from each population in each session: neurons for the measure
         ``activity``, synapses for ``weights``, pre-post pairs for ``paired`` (as a near-square
-        block of post by pre).
+        block of post by pre). ``"all"`` takes the observables that the cohort stores, which are
+        of all units of a population and without noise: the ideal observer, and the only design
+        for a cohort that stores no responses.
     noise : float, default 0.1
         Standard deviation of the noise of one response (the mean over a stimulus's trials), as
         a fraction of the population's signal standard deviation over stimuli and units in the
@@ -117,7 +120,7 @@ class Design:
         paper's.
     """
 
-    units: int = 300
+    units: int | Literal["all"] = 300
     noise: float = 0.1
     measure: str | Sequence[str] = "activity"
     modality: str = "ideal"
@@ -129,7 +132,10 @@ class Design:
     scaling: str = "relative"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "units", positive_int(self.units, "units"))
+        if isinstance(self.units, str) and self.units != ALL:
+            raise UsageError(f"units is {self.units!r}; expected a whole number or {ALL!r}")
+        if self.units != ALL:
+            object.__setattr__(self, "units", positive_int(self.units, "units"))
         noise = self.noise
         if isinstance(noise, bool) or not isinstance(noise, Real) or not math.isfinite(noise):
             raise UsageError(f"noise is {noise!r}; expected a finite number of at least 0")
@@ -163,6 +169,44 @@ class Design:
                 raise UsageError(
                     f"modality {self.modality!r} measures {', '.join(modality.measures)}, not {m}"
                 )
+        if self.units == ALL:
+            self._check_all_units()
+
+    def _check_all_units(self) -> None:
+        """Refuse what cannot be had from observables that are stored ready-made."""
+        why = (
+            "units 'all' takes the cohort's stored observables, which are of all units and "
+            "stimuli, without noise"
+        )
+        if self.noise > 0:
+            raise UsageError(
+                f"noise is {self.noise:g}, but {why}; use --noise 0, or a number of units"
+            )
+        if self.modality != "ideal":
+            raise UsageError(f"modality is {self.modality!r}, but {why}; use the modality 'ideal'")
+        if self.stimuli is not None:
+            raise UsageError(f"stimuli is {self.stimuli}, but {why}; leave --stimuli out")
+
+    @property
+    def all_units(self) -> bool:
+        """Whether the cohort's stored observables of all units are taken."""
+        return self.units == ALL
+
+    @property
+    def unit_count(self) -> int:
+        """The number of units.
+
+        Raises
+        ------
+        UsageError
+            If the design takes all units, of which each population has its own number.
+        """
+        if isinstance(self.units, str):
+            raise UsageError(
+                "units is 'all': the cohort's stored observables hold no single units to record; "
+                "name a number of units"
+            )
+        return self.units
 
     @property
     def measures(self) -> tuple[str, ...]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,9 @@ import numpy as np
 import xarray as xr
 
 from lrplan.design import Design
-from lrplan.errors import DataError, UsageError
+from lrplan.errors import UsageError
 from lrplan.evaluation import Bootstrap, Interval, organism_folds
-from lrplan.features import features
-from lrplan.recording import record
+from lrplan.examples import FOLDS, Examples, make_examples
 from lrplan.registry import nearest
 from lrplan.threads import threads
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from lrplan.classifier import RuleClassifier
     from lrplan.cohort import Cohort
 
-FOLDS = 5
 REPEATS = 2
 SPLITS = ("organism", "layer")
 SINGULAR = {
@@ -116,65 +113,6 @@ class Forecast:
         }
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Features of recorded populations with what is known of them."""
-
-    values: np.ndarray
-    rules: np.ndarray
-    organisms: np.ndarray
-    labels: dict[str, np.ndarray]
-
-
-def make_examples(
-    cohort: Cohort,
-    design: Design,
-    *,
-    rng: np.random.Generator,
-    shuffle_seed: int | None = None,
-    populations: np.ndarray | None = None,
-) -> Examples:
-    """Record a cohort under a design and return its features, one row per population.
-
-    Parameters
-    ----------
-    cohort, design
-        What is recorded, and how.
-    rng : numpy.random.Generator
-        Source of units and noise.
-    shuffle_seed : int, optional
-        Makes organisms swap rules at random, as a control.
-    populations : array of int, optional
-        Which; by default all usable ones.
-
-    Raises
-    ------
-    DataError
-        If fewer than two rules have enough organisms.
-    """
-    recording = record(cohort, design, rng=rng, populations=populations)
-    table = features(recording, scaling=design.scaling, with_position=design.position != "unknown")
-    organisms = np.asarray(recording.data["organism"].values).astype(str)
-    rules = np.asarray(recording.data["rule"].values).astype(str)
-    names, first, index = np.unique(organisms, return_index=True, return_inverse=True)
-    of_organism = rules[first]
-    kinds, counts = np.unique(of_organism, return_counts=True)
-    if len(kinds) < 2:
-        raise DataError(
-            f"the cohort {cohort.name!r} has organisms of {len(kinds)} rule; at least 2 are needed"
-        )
-    if counts.min() < FOLDS:
-        few = kinds[counts.argmin()]
-        raise DataError(
-            f"the cohort {cohort.name!r} has {counts.min()} usable organisms of the rule {few!r}; "
-            f"at least {FOLDS} of each are needed to test on organisms that were not seen"
-        )
-    if shuffle_seed is not None:
-        rules = np.random.default_rng(shuffle_seed).permutation(of_organism)[index]
-    labels = {str(k): np.asarray(v.values).astype(str) for k, v in recording.data.coords.items()}
-    return Examples(table.values, rules, organisms, labels)
-
-
 def forecast(
     cohort: Cohort,
     design: Design,
@@ -228,22 +166,19 @@ def forecast(
     """
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}; {nearest(split, SPLITS)}")
-    seed = int(rng.integers(2**31))
-    repeats = [
-        make_examples(
-            cohort,
-            design,
-            rng=np.random.default_rng(int(s)),
-            shuffle_seed=seed if shuffle_labels else None,
+    seed, generators = streams(rng)
+    made = [
+        make_examples(cohort, design, rng=s, shuffle_seed=seed if shuffle_labels else None).finite(
+            cohort.name
         )
-        for s in rng.integers(2**63, size=REPEATS)
+        for s in generators
     ]
+    repeats = [e for e, _ in made]
     examples = repeats[0]
     rules, organisms = examples.rules, examples.organisms
     groups = organisms if split == "organism" else np.arange(len(rules)).astype(str)
     jobs: list[tuple[Examples, np.ndarray]] = [
-        (e, organism_folds(rules, groups, FOLDS, np.random.default_rng(seed + i)))
-        for i, e in enumerate(repeats)
+        (e, organism_folds(rules, groups, FOLDS, folds_rng(seed, i))) for i, e in enumerate(repeats)
     ]
     conditions = []
     if held_out:
@@ -257,8 +192,10 @@ def forecast(
     unseen = dict(zip(conditions, predicted[REPEATS:], strict=True))
     kinds = np.unique(rules)
     bootstrap = Bootstrap(rules, organisms, rng=np.random.default_rng(seed + 1))
+    accuracy = bootstrap.balanced(kinds[known.argmax(-1)] == rules)
 
-    warnings = _warnings(cohort, design, examples, split)
+    dropped = sorted({name for _, names in made for name in names})
+    warnings = _warnings(cohort, design, examples, split, dropped)
     accuracies: dict[str, Interval | None] = {}
     for name in HELD_OUT:
         p = unseen.get(name)
@@ -281,7 +218,7 @@ def forecast(
         populations=len(rules),
         design=design,
         split=split,
-        accuracy=bootstrap.balanced(kinds[known.argmax(-1)] == rules),
+        accuracy=accuracy,
         bits=bits,
         held_out=accuracies,
         confusion=_confusion(known, rules, kinds),
@@ -377,113 +314,40 @@ def _pairs(
     return pairs, inseparable
 
 
-def _warnings(cohort: Cohort, design: Design, examples: Examples, split: str) -> list[str]:
+def _warnings(
+    cohort: Cohort, design: Design, examples: Examples, split: str, dropped: Sequence[str]
+) -> list[str]:
     out = []
     if split == "layer":
         out.append(
             "split by layer: layers of one organism stand on both sides, so the accuracy within "
             "known conditions is flattered"
         )
-    for measure in design.measures:
-        held = cohort.stored_units(measure)[cohort.usable_populations(design.position)]
-        short = int((held < design.units).sum())
+    for measure in () if design.all_units else design.measures:
+        held = cohort.stored_units(measure)[examples.populations]
+        short = int((held < design.unit_count).sum())
         if short:
             out.append(
                 f"{short} of {len(held)} populations hold fewer than {design.units} units for "
                 f"{measure} and were recorded whole"
             )
-    if "paired" in design.measures and (design.stimuli or 0) > cohort.pair_stimuli:
+    shown = design.stimuli
+    if "paired" in design.measures and shown is not None and shown > cohort.pair_stimuli:
         out.append(f"the cohort holds {cohort.pair_stimuli} stimuli for paired, fewer than asked")
     diverged = int(cohort.organisms["diverged"].values.sum())
     if diverged:
         out.append(f"{diverged} organisms diverged in training and were left out")
-    dropped = int((~np.isfinite(examples.values)).any(axis=0).sum())
     if dropped:
-        out.append(f"{dropped} features were not finite in some recording and were left out")
+        out.append(f"not finite in some recording, and so left out for all: {', '.join(dropped)}")
     return out
 
 
-def sweep(
-    cohort: Cohort,
-    design: Design,
-    *,
-    units: Sequence[int],
-    noise: Sequence[float],
-    rng: np.random.Generator,
-    classifier: RuleClassifier | None = None,
-) -> xr.Dataset:
-    """Forecast the accuracy for every combination of units and noise.
-
-    Parameters
-    ----------
-    cohort, design
-        As for `forecast`; the design gives all but units and noise.
-    units : sequence of int
-        Recorded per population.
-    noise : sequence of float
-        In units of the signal's standard deviation.
-    rng : numpy.random.Generator
-        Each combination gets the same stream, so that they differ by the design alone, and is
-        what `forecast` with this generator finds.
-    classifier : RuleClassifier, optional
-        As for `forecast`.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``accuracy``, ``low`` and ``high`` over (units, noise), and ``chance``.
-    """
-    found = [
-        [
-            forecast(
-                cohort,
-                design.with_(units=u, noise=s),
-                rng=deepcopy(rng),
-                held_out=False,
-                classifier=classifier,
-            )
-            for s in noise
-        ]
-        for u in units
-    ]
-    dims = ("units", "noise")
-    return xr.Dataset(
-        {
-            "accuracy": (dims, [[f.accuracy.mean for f in row] for row in found]),
-            "low": (dims, [[f.accuracy.low for f in row] for row in found]),
-            "high": (dims, [[f.accuracy.high for f in row] for row in found]),
-            "chance": found[0][0].chance,
-        },
-        coords={"units": list(units), "noise": list(noise)},
-    )
+def streams(rng: np.random.Generator) -> tuple[int, list[np.random.Generator]]:
+    """Return a seed and a generator for each repeat of units and noise."""
+    seed = int(rng.integers(2**31))
+    return seed, [np.random.default_rng(int(s)) for s in rng.integers(2**63, size=REPEATS)]
 
 
-def accuracy_by_units(
-    cohort: Cohort,
-    design: Design,
-    *,
-    rng: np.random.Generator,
-    classifier: RuleClassifier | None = None,
-) -> xr.Dataset:
-    """Return a `sweep` over units around the design's, at its noise."""
-    most = min(int(cohort.stored_units(m).min()) for m in design.measures)
-    units = _around(design.units, (0.03, 0.1, 0.3, 1), least=1, most=most)
-    return sweep(cohort, design, units=units, noise=[design.noise], rng=rng, classifier=classifier)
-
-
-def accuracy_by_noise(
-    cohort: Cohort,
-    design: Design,
-    *,
-    rng: np.random.Generator,
-    classifier: RuleClassifier | None = None,
-) -> xr.Dataset:
-    """Return a `sweep` over noise around the design's, at its units."""
-    centre = design.noise or 0.1
-    noise = sorted({0.0, design.noise} | {centre * f for f in (0.3, 3, 10, 30)})
-    return sweep(cohort, design, units=[design.units], noise=noise, rng=rng, classifier=classifier)
-
-
-def _around(centre: int, factors: Iterable[float], *, least: int, most: int) -> list[int]:
-    values = {min(max(least, round(centre * f)), max(most, centre)) for f in factors}
-    return sorted(values | {centre} | ({most} if most > centre else set()))
+def folds_rng(seed: int, repeat: int) -> np.random.Generator:
+    """Return the generator that deals organisms into the folds of one repeat."""
+    return np.random.default_rng(seed + repeat)

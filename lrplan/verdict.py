@@ -14,8 +14,9 @@ from lrplan.classifier import RuleClassifier
 from lrplan.design import Design, Schedule
 from lrplan.errors import DataError, UsageError
 from lrplan.evaluation import Bootstrap, Interval, organism_folds
+from lrplan.examples import FOLDS, Examples, make_examples
 from lrplan.features import features
-from lrplan.forecasting import FOLDS, Examples, cross_predict, make_examples
+from lrplan.forecasting import cross_predict
 from lrplan.recording import Recording
 from lrplan.registry import nearest
 
@@ -223,7 +224,7 @@ def _fit_to(recording: Recording, design: Design, rng: np.random.Generator) -> R
         kept = np.sort(rng.permutation(data.sizes["stimulus"])[: design.stimuli])
         data = data.isel(stimulus=kept)
     cut = Recording(data, recording.source, recording.kind, recording.tracked, recording.ingest)
-    return cut.equalised(design.units, rng=rng)
+    return cut.equalised(design.unit_count, rng=rng)
 
 
 def score(
@@ -285,7 +286,10 @@ def score(
     populations = cohort.usable_populations(position)
     ids = np.array(cohort.organism_ids)[cohort.population_table["organism"].values[populations]]
     populations = populations[~np.isin(ids, list(without))]
-    examples = make_examples(cohort, design, rng=rng, populations=populations)
+    made = make_examples(cohort, design, rng=rng, populations=populations)
+    examples, dropped = made.finite(cohort.name)
+    if dropped:
+        warnings.append(f"not finite somewhere in the cohort, so left out: {', '.join(dropped)}")
     seed = int(rng.integers(2**31))
     fold = organism_folds(examples.rules, examples.organisms, FOLDS, np.random.default_rng(seed))
     jobs = [(examples, fold)]
@@ -311,7 +315,8 @@ def score(
 
     def judge(r: Recording) -> tuple[np.ndarray, np.ndarray]:
         table = features(r, scaling=design.scaling, with_position=position != "unknown")
-        return table.values, model.predict_proba(table.values)[0]
+        values = table.values[:, [table.names.index(n) for n in examples.names]]
+        return values, model.predict_proba(values)[0]
 
     values, p = judge(fitted)
     truth = np.searchsorted(kinds, examples.rules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -27,23 +28,34 @@ class Modality(Protocol):
     cites: str
 
     def measure(
-        self, signal: np.ndarray, *, noise_sd: float, rng: np.random.Generator
-    ) -> np.ndarray:
-        """Record a population.
+        self,
+        signal: np.ndarray,
+        *,
+        noise_sd: Sequence[float],
+        first: np.ndarray,
+        rng: np.random.Generator,
+    ) -> Iterator[np.ndarray]:
+        """Record a population, once for each level of noise.
+
+        Random numbers are common to all levels and are used unit by unit: whoever records fewer
+        units, or at another level, meets the same chances. That is what makes designs comparable.
 
         Parameters
         ----------
-        signal : array (session, ...)
+        signal : array (session, ..., unit)
             Noiseless values of the recorded units, in the network's own unit.
-        noise_sd : float
+        noise_sd : sequence of float
             Root mean square of the noise in the first session, in the same unit.
+        first : array (..., unit)
+            Noiseless values of the whole population in the first session, from which constants
+            of the technique (such as its gain) are set.
         rng : numpy.random.Generator
             Source of the noise.
 
-        Returns
-        -------
-        array (session, ...)
-            What is measured, of the same shape and unit.
+        Yields
+        ------
+        array (session, ..., unit)
+            What is measured at each level, of the same shape and unit.
         """
         ...
 

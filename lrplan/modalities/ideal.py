@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from lrplan.modalities import modalities
@@ -15,13 +17,25 @@ class Ideal:
     cites = "Nayebi et al., NeurIPS 2020, section 6"
 
     def measure(
-        self, signal: np.ndarray, *, noise_sd: float, rng: np.random.Generator
-    ) -> np.ndarray:
-        """Return the signal plus noise of standard deviation `noise_sd`."""
-        if noise_sd == 0:
-            return signal
-        noise = rng.standard_normal(signal.shape, dtype=np.float32)
-        return signal + np.float32(noise_sd) * noise
+        self,
+        signal: np.ndarray,
+        *,
+        noise_sd: Sequence[float],
+        first: np.ndarray,
+        rng: np.random.Generator,
+    ) -> Iterator[np.ndarray]:
+        """Yield the signal plus noise of each standard deviation."""
+        noise = None
+        for sd in noise_sd:
+            if sd == 0:
+                yield signal
+                continue
+            if noise is None:
+                drawn = rng.standard_normal((signal.shape[-1], *signal.shape[:-1]), np.float32)
+                noise = np.ascontiguousarray(np.moveaxis(drawn, 0, -1))
+            measured = np.float32(sd) * noise
+            measured += signal
+            yield measured
 
 
 modalities.add("ideal", Ideal())

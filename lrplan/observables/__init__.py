@@ -56,6 +56,10 @@ class Family:
         `relative` features are scaled.
     cites : str
         Where the family comes from.
+    scale_of_stored : callable, optional
+        ``scale_of_stored(observed, outputs, inputs) -> array (...)``, the same scale from the
+        family's observables (..., observable) of a whole layer with that many outputs and
+        inputs. Without it, observables that a cohort stores ready-made can only be taken raw.
     compute_total : callable, optional
         For paired families: ``compute_total(total, n_out)``, from the derivative of the sum of all
         `n_out` outputs by each input, (..., stimulus, input).
@@ -67,6 +71,7 @@ class Family:
     compute: Callable[[Any], Any]
     scale: Callable[[Any], Any]
     cites: str
+    scale_of_stored: Callable[[Any, Any, Any], Any] | None = None
     compute_total: Callable[[Any, int], Any] | None = None
 
 

@@ -7,7 +7,12 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from lrplan.observables import PAPER, Family, families
-from lrplan.observables._statistics import observables, root_mean_square, statistics
+from lrplan.observables._statistics import (
+    observables,
+    root_mean_square,
+    root_mean_square_of_stored,
+    statistics,
+)
 
 
 def compute(values: Any) -> Any:
@@ -24,5 +29,6 @@ families.add(
         compute=compute,
         scale=lambda values: root_mean_square(values, (-2, -1)),
         cites=PAPER,
+        scale_of_stored=root_mean_square_of_stored,
     ),
 )

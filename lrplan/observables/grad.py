@@ -48,6 +48,11 @@ def scale(values: Any) -> Any:
     return xp.sqrt(xp.mean(total * total, axis=(-2, -1)))
 
 
+def scale_of_stored(observed: Any, outputs: Any, inputs: Any) -> Any:
+    """Return the same from grad_sq, the sum of squares over inputs by the number of outputs."""
+    return (observed[..., 2] * outputs / inputs) ** 0.5
+
+
 families.add(
     "grad",
     Family(
@@ -64,6 +69,7 @@ families.add(
         compute=compute,
         scale=scale,
         cites=PAPER,
+        scale_of_stored=scale_of_stored,
         compute_total=from_total,
     ),
 )

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from lrplan.observables import PAPER, Family, families
-from lrplan.observables._statistics import observables, root_mean_square, statistics
+from lrplan.observables._statistics import (
+    observables,
+    root_mean_square,
+    root_mean_square_of_stored,
+    statistics,
+)
 
 families.add(
     "weight",
@@ -14,5 +19,6 @@ families.add(
         compute=statistics,
         scale=lambda values: root_mean_square(values, (-1,)),
         cites=PAPER,
+        scale_of_stored=root_mean_square_of_stored,
     ),
 )

@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 import lrplan.forecasting
+import lrplan.sweeping
 
 
 @pytest.fixture
@@ -30,8 +31,8 @@ def fast(monkeypatch, plan):
         return replace(plan, design=design, split=split)
 
     monkeypatch.setattr(lrplan.forecasting, "forecast", forecast)
-    monkeypatch.setattr(lrplan.forecasting, "accuracy_by_units", lambda *a, **k: curve)
-    monkeypatch.setattr(lrplan.forecasting, "accuracy_by_noise", lambda *a, **k: by_noise)
+    monkeypatch.setattr(lrplan.sweeping, "accuracy_by_units", lambda *a, **k: curve)
+    monkeypatch.setattr(lrplan.sweeping, "accuracy_by_noise", lambda *a, **k: by_noise)
     return calls
 
 
@@ -153,3 +154,17 @@ def test_a_cohort_that_is_none_is_bad_data(cli, tmp_path):
         ran = cli("design", "--cohort", tmp_path / name)
         assert (ran.code, ran.out, ran.err.count("\n")) == (3, "", 1)
         assert name in ran.err
+
+
+def test_all_units_come_from_the_stored_observables(cli, fast, tiny_cohort_path):
+    line = ("design", "--cohort", tiny_cohort_path, "--units", "all")
+    ran = cli(*line, "--noise", 0)
+    assert ran.code == 0, ran.err
+    assert "Design: all units; noise 0" in ran.out
+    assert fast[0].all_units
+    ran = cli(*line, "--quiet")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "--noise 0" in ran.err
+    ran = cli("design", "--units", "most")
+    assert (ran.code, ran.out) == (2, "")
+    assert "'most' is neither a whole number nor 'all'" in ran.err

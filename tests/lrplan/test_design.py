@@ -29,6 +29,10 @@ from lrplan import Design, Schedule, UsageError
         ({"noise_reference": "relatve"}, "nearest: relative"),
         ({"scaling": "rwa"}, "raw"),
         ({"stimuli": 0}, "stimuli is 0"),
+        ({"units": "some"}, "a whole number or 'all'"),
+        ({"units": "all"}, "noise is 0.1, but units 'all'.*--noise 0"),
+        ({"units": "all", "noise": 0, "stimuli": 3}, "stimuli is 3, but units 'all'"),
+        ({"units": "all", "noise": 0, "modality": "counts"}, "use the modality 'ideal'"),
     ],
 )
 def test_a_design_that_cannot_be_is_refused(changes, said):

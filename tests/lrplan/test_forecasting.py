@@ -7,11 +7,17 @@ import json
 import numpy as np
 import pytest
 
-from lrplan import DataError, Design, UsageError, forecast, sweep
+from lrplan import DataError, Design, Schedule, UsageError, forecast, open_cohort
 from lrplan.classifier import RuleClassifier
+from lrplan.examples import make_examples
 
 DESIGN = Design(units=20, noise=0.1)
-LIGHT = RuleClassifier(grid=({},), trees=25)
+LIGHT = RuleClassifier(grid=({"max_features": "sqrt"},), trees=25)
+
+
+@pytest.fixture(scope="module")
+def starter():
+    return open_cohort("starter")
 
 
 def plan(cohort, design=DESIGN, *, seed=0, **options):
@@ -60,7 +66,7 @@ def test_same_seed_same_forecast(separable):
 class Nearest(RuleClassifier):
     """Remembers organisms by how much their activity grew, and knows nothing of rules."""
 
-    GROWTH = 4 * 21  # act_raw_norm in the last session
+    GROWTH = 4 * 21  # act_raw_norm in the last session; columns are session by session
 
     def fit(self, X, y, organisms=None):
         self.classes_, self.seen_, self.known_ = np.unique(y), X[:, self.GROWTH], y
@@ -103,17 +109,123 @@ def test_an_unknown_split_is_refused(separable):
         plan(separable, split="layers")
 
 
-def test_a_sweep_holds_every_combination(separable):
-    found = sweep(
-        separable,
-        DESIGN,
-        units=[5, 40],
-        noise=[0.0, 5.0],
-        rng=np.random.default_rng(0),
-        classifier=LIGHT,
+def change_observables(cohort, path, change):
+    """Copy a cohort with other stored observables and without anything of single units."""
+    from lrplan import schema
+
+    writer = schema.CohortWriter(path, {"name": "changed", "recipe": ""})
+    for (group, name), array in cohort.variables.items():
+        if group in ("responses", "synapses", "paired"):
+            continue
+        values = cohort.read_variable(group, name)
+        attributes = {k: v for k, v in dict(array.attrs).items() if k.startswith("flag_")}
+        if name == "observables":
+            rng = np.random.default_rng(0)
+            growth = np.arange(len(values)) // (len(values) // 4)
+            steps = np.linspace(0, 1, values.shape[1])
+            values = 1 + growth[:, None, None] * steps[None, :, None] + np.zeros_like(values)
+            values = change((values * rng.uniform(0.9, 1.1, values.shape)).astype(np.float32))
+        writer.write(group, name, values, attributes)
+    writer.close()
+    return open_cohort(path)
+
+
+def test_all_units_need_stored_observables_only(tmp_path, separable):
+    cohort = change_observables(separable, tmp_path / "c.zarr", lambda v: v)
+    for scaling, measure in (("raw", "activity"), ("relative", ("paired", "weights"))):
+        design = Design(units="all", noise=0, scaling=scaling, measure=measure)
+        assert plan(cohort, design, held_out=False).accuracy.low > 0.5
+    with pytest.raises(DataError, match="--units all --noise 0"):
+        plan(cohort, DESIGN)
+    raw = make_examples(
+        cohort, Design(units="all", noise=0, scaling="raw"), rng=np.random.default_rng(0)
     )
-    assert found["accuracy"].shape == (2, 2)
-    assert float(found["accuracy"].sel(units=40, noise=0.0)) > float(
-        found["accuracy"].sel(units=5, noise=5.0)
+    stored = cohort.read_variable("observables", "observables")[:, :, :21]
+    np.testing.assert_array_equal(raw.trajectories, stored)
+
+
+def test_relative_features_of_all_units_are_those_of_a_recording_of_all(starter):
+    """Layers of 512 units are stored whole: a noiseless recording of them sees every unit."""
+    table = starter.population_table
+    small = np.flatnonzero(table["units"].values == 512)[:6]
+    options = {"rng": np.random.default_rng(0), "populations": small, "least_organisms": 0}
+    stored = make_examples(starter, Design(units="all", noise=0), **options)
+    recorded = make_examples(starter, Design(units=512, noise=0), **options)
+    assert stored.names == recorded.names
+    # Over 256 stimuli there, over 8 here.
+    a, b = (e.values[:, e.names.index("act_abs_mean@0")] for e in (stored, recorded))
+    np.testing.assert_allclose(a, b, rtol=0.15)
+
+
+def test_an_observable_that_is_not_finite_is_left_out_for_all_and_said(tmp_path, separable):
+    def spoil(values):
+        values[3, 2, 4] = np.nan
+        values[7, 1, 9] = np.inf
+        return values
+
+    cohort = change_observables(separable, tmp_path / "c.zarr", spoil)
+    design = Design(units="all", noise=0)
+    found = plan(cohort, design, held_out=False)
+    assert any(
+        "act_abs_mean, act_raw_kurtosis" in w or "act_raw_kurtosis" in w for w in found.warnings
     )
-    assert ((found["low"] <= found["accuracy"]) & (found["accuracy"] <= found["high"])).all()
+    assert found.accuracy.low > 0.5
+    examples = make_examples(cohort, design, rng=np.random.default_rng(0))
+    sound, dropped = examples.finite("c")
+    assert len(dropped) == 2
+    assert np.isfinite(sound.values).all()
+    assert sound.trajectories.shape == (96, 5, 19)
+
+
+def test_missing_sessions_and_missing_everything_are_refused(tmp_path, separable):
+    def stop_early(values):
+        values[:10, 3:] = np.nan
+        return values
+
+    def spoil_all(values):
+        values[5, 2] = np.nan
+        values[6, 2, 0] = 1
+        values[5, 2, 0] = 1
+        values[6, 2] = np.inf
+        values[:, :, 0] = np.nan
+        return values
+
+    design = Design(units="all", noise=0, scaling="raw")
+    early = change_observables(separable, tmp_path / "a.zarr", stop_early)
+    with pytest.raises(DataError, match="same checkpoints"):
+        plan(early, design)
+    assert plan(early, design.with_(schedule=Schedule(sessions=2, spacing=2)), held_out=False)
+    with pytest.raises(DataError):
+        plan(change_observables(separable, tmp_path / "b.zarr", spoil_all), design)
+
+
+def test_cohorts_that_cannot_be_told_apart_are_refused(tmp_path, make_cohort):
+    gone = make_cohort(tmp_path / "gone.zarr", effect=1.0, per_rule=6, diverged=24)
+    with pytest.raises(DataError, match="all its organisms diverged"):
+        plan(gone)
+    one = make_cohort(tmp_path / "one.zarr", effect=1.0, per_rule=6, diverged=18)
+    with pytest.raises(DataError, match="1 rule .information_alignment.; at least 2"):
+        plan(one)
+    few = make_cohort(tmp_path / "few.zarr", effect=1.0, per_rule=6, diverged=5)
+    with pytest.raises(DataError, match="1 usable organisms of the rule 'sgdm'"):
+        plan(few)
+    assert len(make_examples(one, DESIGN, rng=np.random.default_rng(0), least_organisms=0).rules)
+
+
+def test_columns_are_session_by_session(separable):
+    design = Design(units=9, measure=("activity", "paired"), schedule=Schedule(sessions=3))
+    examples = make_examples(separable, design, rng=np.random.default_rng(0))
+    assert (examples.sessions, examples.static, len(examples.observables)) == (3, 3, 24)
+    assert examples.names[24] == f"{examples.observables[0]}@1"
+    column = examples.names.index("grad_abs@2")
+    np.testing.assert_array_equal(
+        examples.trajectories[:, 2, examples.observables.index("grad_abs")],
+        examples.values[:, column],
+    )
+    some = make_examples(
+        separable, design, rng=np.random.default_rng(0), observables=["grad_abs", "act_raw_mean"]
+    )
+    assert some.observables == ["act_raw_mean", "grad_abs"]
+    np.testing.assert_array_equal(some.trajectories[:, 2, 1], examples.values[:, column])
+    with pytest.raises(UsageError, match="unknown observable 'act_men'"):
+        examples.with_observables(["act_men"])

@@ -11,7 +11,7 @@ from lrplan import DataError, UsageError, read_nwb, record_nwb, score
 from lrplan.classifier import RuleClassifier
 from lrplan.verdict import infer_noise
 
-LIGHT = RuleClassifier(grid=({},), trees=25)
+LIGHT = RuleClassifier(grid=({"max_features": "sqrt"},), trees=25)
 
 
 def rehearse(cohort, tmp_path, organism, **options):

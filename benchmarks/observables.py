@@ -1,0 +1,109 @@
+"""The 45 statistics over a cohort's responses: plain numpy against this engine.
+
+Plain numpy calls one function per statistic, function and layer, that is per population and
+checkpoint, as the obvious code does. The engine takes the same arrays in the same run, on as many
+threads as there are cores. Both results are compared.
+
+    OMP_NUM_THREADS=1 python benchmarks/observables.py --json observables.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lrplan
+from lrplan.observables import families_of
+from lrplan.threads import threads
+
+FUNCTIONS = (lambda x: x, np.abs, np.square)
+MEASURES = ("activity", "weights", "paired")
+STATISTICS = {
+    "norm": lambda x: np.linalg.norm(x, axis=-1) / np.sqrt(x.shape[-1]),
+    "mean": lambda x: np.mean(x, axis=-1),
+    "var": lambda x: np.var(x, axis=-1),
+    "skew": lambda x: _skew(x),
+    "kurtosis": lambda x: _kurtosis(x),
+    "median": lambda x: np.median(x, axis=-1),
+    "thirdquartile": lambda x: np.quantile(x, 0.75, axis=-1),
+}
+
+
+def _skew(x: np.ndarray) -> np.ndarray:
+    sd = np.std(x, axis=-1)
+    centred = 3 * (np.mean(x, axis=-1) - np.median(x, axis=-1))
+    return np.where(sd > 0, centred / np.where(sd > 0, sd, 1), 0)
+
+
+def _kurtosis(x: np.ndarray) -> np.ndarray:
+    fourth = np.mean((x - np.mean(x, axis=-1, keepdims=True)) ** 4, axis=-1)
+    squared = np.var(x, axis=-1) ** 2
+    return np.where(squared > 0, fourth / np.where(squared > 0, squared, 1), 0)
+
+
+def plain(values: np.ndarray, measure: str) -> np.ndarray:
+    """Take the statistics of one measure, (population, checkpoint, statistic)."""
+    out = []
+    for population in values:
+        for layer in population:
+            if measure == "paired":
+                total = layer.sum(axis=-2)
+                found = [f(total).sum(axis=-1).mean() / layer.shape[-2] for f in FUNCTIONS]
+            else:
+                # Statistics over units, averaged over stimuli where there are stimuli.
+                found = [np.mean(s(f(layer))) for f in FUNCTIONS for s in STATISTICS.values()]
+            out.append(found)
+    return np.array(out).reshape(*values.shape[:2], -1)
+
+
+def engine(values: np.ndarray, measure: str, workers: int) -> np.ndarray:
+    """Take the same statistics by the families."""
+    [family] = families_of(measure)
+    with ThreadPoolExecutor(workers) as pool:
+        return np.stack(list(pool.map(family.compute, values)))
+
+
+def timed(function: Any, *given: Any) -> tuple[Any, float]:
+    start = time.perf_counter()
+    return function(*given), time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cohort", default="starter")
+    parser.add_argument("--populations", type=int, help="only so many (default: all)")
+    parser.add_argument("--repeats", type=int, default=3, help="of the engine; the median counts")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    cohort = lrplan.open_cohort(asked.cohort)
+    chosen = cohort.usable_populations()[: asked.populations]
+    rows: list[dict[str, Any]] = []
+    print(f"{len(chosen)} populations, {cohort.checkpoints} checkpoints, {threads()} threads")
+    print(f"{'measure':10s}{'plain s':>10s}{'engine s':>10s}{'ratio':>8s}  largest difference")
+    for measure in MEASURES:
+        values = cohort.read(measure, chosen, range(cohort.checkpoints))
+        engine(values[:8], measure, threads())
+        runs = [timed(engine, values, measure, threads()) for _ in range(asked.repeats)]
+        quick = float(np.median([s for _, s in runs]))
+        found = runs[0][0]
+        expected, slow = timed(plain, values, measure)
+        np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-5)
+        size = np.maximum(np.abs(expected), 1e-3)
+        apart = float((np.abs(found - expected) / size).max())
+        rows.append({"measure": measure, "plain": slow, "engine": quick, "difference": apart})
+        print(f"{measure:10s}{slow:10.2f}{quick:10.3f}{slow / quick:8.1f}  {apart:.1e}", flush=True)
+    slow, quick = (sum(r[k] for r in rows) for k in ("plain", "engine"))
+    print(f"{'all 45':10s}{slow:10.2f}{quick:10.3f}{slow / quick:8.1f}")
+    if asked.json:
+        result = {"threads": threads(), "measures": rows, "ratio": slow / quick}
+        asked.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
