@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.utils.validation import check_is_fitted
 
+from lrplan.classifiers._forest import Forest
+from lrplan.classifiers._search import best_temperature, softmax
 from lrplan.evaluation import organism_folds
 
 # On the starter cohort deeper searches (more features at a split, more trees) cost 3 to 5 times as
@@ -32,7 +31,8 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     grid : sequence of mapping
-        Settings of `sklearn.ensemble.RandomForestClassifier` to choose from.
+        ``max_features`` and ``max_samples`` to choose from, as in
+        `sklearn.ensemble.RandomForestClassifier`.
     trees : int, default 100
         Trees of the forest.
     search_trees : int, default 40
@@ -91,69 +91,55 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = np.unique(y)
         self.n_features_in_ = X.shape[1]
         self.kept_ = np.isfinite(X).all(axis=0)
-        X = X[:, self.kept_]
+        X = _prepared(X[:, self.kept_])
         index = np.searchsorted(self.classes_, y)
         rng = np.random.default_rng(self.random_state)
         fold = organism_folds(y, groups, self.folds, rng)
         best = np.inf
         for settings in self.grid:
-            votes = np.empty((len(y), len(self.classes_)))
+            logits = np.empty((len(y), len(self.classes_)))
             for k in range(self.folds):
                 train, test = fold != k, fold == k
                 if test.any():
-                    forest = self._forest(settings, X[train], y[train], self.search_trees)
-                    votes[test] = self._votes(forest, X[test])
-            temperature, loss = _temperature(votes, index)
+                    forest = self._forest(settings, X[train], index[train], self.search_trees)
+                    logits[test] = self._logits(forest, X[test])
+            temperature, loss = best_temperature(logits, index)
             if loss < best:
                 best = loss
                 self.settings_, self.temperature_ = settings, temperature
-                self.out_of_fold_ = _sharpen(votes, temperature)
-        self.forest_ = self._forest(self.settings_, X, y, self.trees)
+                self.out_of_fold_ = softmax(logits / temperature)
+        self.forest_ = self._forest(self.settings_, X, index, self.trees)
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities (recording, rule)."""
         check_is_fitted(self)
         kept = np.nan_to_num(np.asarray(X)[:, self.kept_])
-        return _sharpen(self._votes(self.forest_, kept), self.temperature_)
+        return softmax(self._logits(self.forest_, _prepared(kept)) / self.temperature_)
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Return the most probable rule of each recording."""
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def _forest(
-        self, settings: Mapping[str, Any], X: np.ndarray, y: np.ndarray, trees: int
-    ) -> RandomForestClassifier:
-        forest = RandomForestClassifier(
-            trees, class_weight="balanced", random_state=self.random_state, **settings
+        self, settings: Mapping[str, Any], X: np.ndarray, index: np.ndarray, trees: int
+    ) -> Forest:
+        forest = Forest(
+            X,
+            index,
+            len(self.classes_),
+            balanced=True,
+            random_state=self.random_state,
+            **settings,
         )
-        # What is checked once for the forest need not be checked again for each tree.
-        with config_context(assume_finite=True, skip_parameter_validation=True):
-            return forest.fit(X, y)
+        return forest.grow(trees)
 
-    def _votes(self, forest: RandomForestClassifier, X: np.ndarray) -> np.ndarray:
-        """Return smoothed votes: no rule is ever impossible after a finite number of trees."""
-        votes = np.zeros((len(X), len(self.classes_)))
-        votes[:, np.searchsorted(self.classes_, forest.classes_)] = forest.predict_proba(X)
-        smoothed = votes + 0.5 / self.search_trees
-        return smoothed / smoothed.sum(axis=1, keepdims=True)
+    def _logits(self, forest: Forest, X: np.ndarray) -> np.ndarray:
+        """Return log votes, smoothed: no rule is impossible after a finite number of trees."""
+        smoothed = forest.votes(X) / len(forest.trees) + 0.5 / self.search_trees
+        return np.asarray(np.log(smoothed / smoothed.sum(axis=1, keepdims=True)))
 
 
-def _sharpen(votes: np.ndarray, temperature: float) -> np.ndarray:
-    """Return probabilities proportional to votes to the power of 1 / temperature."""
-    logits = np.log(votes) / temperature
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
-
-
-def _temperature(votes: np.ndarray, index: np.ndarray) -> tuple[float, float]:
-    """Return the temperature of lowest cross-entropy, balanced over rules, and that entropy."""
-    weight = 1 / np.bincount(index, minlength=votes.shape[1])[index]
-    weight = weight / weight.sum()
-
-    def loss(log_temperature: float) -> float:
-        p = _sharpen(votes, float(np.exp(log_temperature)))
-        return float(-(weight * np.log(p[np.arange(len(index)), index])).sum())
-
-    found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(100.0)), method="bounded")
-    return float(np.exp(found.x)), float(found.fun)
+def _prepared(X: np.ndarray) -> np.ndarray:
+    """Return what trees take: float32, row after row."""
+    return np.ascontiguousarray(X, dtype=np.float32)
