@@ -32,7 +32,8 @@ name = "kill"
 rule = ["sgdm", "adam", "feedback_alignment", "information_alignment"]
 architecture = "mlp"
 task = ["digits", "digits_simclr"]
-model_seed = [0, 1, 2]
+batch_size = [32, 64, 96]
+model_seed = [0, 1]
 [training]
 epochs = {epochs}
 checkpoints = 11
@@ -45,7 +46,7 @@ synapses = 64
 pairs = 8
 validation = 16
 """
-ORGANISMS = 24
+ORGANISMS = 48
 
 
 def command(recipe: Path, out: Path) -> list[str]:

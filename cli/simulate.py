@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,14 +16,22 @@ from lrplan.errors import LrplanError, UsageError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from lrplan.simulate.estimate import Estimate
+    from lrplan.simulate.recipe import Recipe
+    from lrplan.simulate.shards import Shard
+
 EPILOG = """\b
 Examples:
-  lrplan simulate recipe.toml --out cohort.zarr
+  lrplan simulate recipe.toml --out cohort.zarr --dry-run
   lrplan simulate recipe.toml --out cohort.zarr.zip --workers 4 --device cpu
+  lrplan simulate recipe.toml --out cohort.zarr --scheduler tcp://node1:8786
+  lrplan simulate recipe.toml --out cohort.zarr --cluster slurm --jobs 20 --cores 16 --memory 32GB
+  lrplan simulate recipe.toml --out cohort.zarr --shard $SLURM_ARRAY_TASK_ID/20
 
 A run that was stopped, by Ctrl-C or otherwise, goes on when the same command is given again."""
 
 DEVICES = ("auto", "cpu", "cuda")
+CLUSTERS = ("slurm",)
 LINE_SECONDS = 30
 
 
@@ -51,44 +60,156 @@ def simulate(
     ] = None,
     device: Annotated[
         str,
-        typer.Option(metavar="auto|cpu|cuda", help="'auto' takes a GPU where there is one."),
+        typer.Option(
+            metavar="auto|cpu|cuda",
+            help="'auto' takes a GPU where there is one; on a cluster it is the CPU.",
+        ),
     ] = "auto",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of data that lrplan does not bring; `lrplan list tasks` says what goes "
+            "there.",
+            show_default="the variable LRPLAN_DATA",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Train nothing: say how many organisms, how long, how much disk, what is done "
+            "already and which data are missing.",
+        ),
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Train the I-th of N shares, I from 1 to N, beside other processes that train "
+            "the others into the same COHORT; the last to end packs it.",
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Train on a running Dask cluster, such as tcp://node1:8786."
+        ),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="slurm", help="Start a Dask cluster of Slurm jobs and train on it."),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            parser=_options.whole, metavar="N", help="With --cluster: jobs.", show_default="1"
+        ),
+    ] = None,
+    cores: Annotated[
+        int | None,
+        typer.Option(
+            parser=_options.whole,
+            metavar="N",
+            help="With --cluster: cores of a job.",
+            show_default="the Dask configuration",
+        ),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="With --cluster: memory of a job, such as 32GB.",
+            show_default="the Dask configuration",
+        ),
+    ] = None,
+    walltime: Annotated[
+        str | None,
+        typer.Option(
+            metavar="H:M:S",
+            help="With --cluster: time of a job.",
+            show_default="the Dask configuration",
+        ),
+    ] = None,
+    directive: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="With --cluster: a further #SBATCH line, such as --partition=gpu; repeatable.",
+        ),
+    ] = None,
     json: _options.Json = False,
     quiet: _options.Quiet = False,
 ) -> None:
     """Train the organisms of a recipe; a stopped run goes on."""
     from lrplan.design import positive_int
 
-    if workers is not None:
-        positive_int(workers, "workers")
+    for value, name in ((workers, "workers"), (jobs, "jobs"), (cores, "cores")):
+        if value is not None:
+            positive_int(value, name)
     if device not in DEVICES:
-        from lrplan.registry import nearest
-
-        raise UsageError(f"unknown device {device!r}; {nearest(device, DEVICES)}")
+        raise UsageError(f"unknown device {device!r}; {_nearest(device, DEVICES)}")
+    if cluster is not None and cluster not in CLUSTERS:
+        raise UsageError(f"unknown cluster {cluster!r}; {_nearest(cluster, CLUSTERS)}")
+    given: dict[str, Any] = {"cores": cores, "memory": memory, "walltime": walltime}
+    _together(
+        {"--scheduler": scheduler, "--cluster": cluster, "--shard": shard},
+        {"--workers": workers},
+        {f"--{k}": v for k, v in (given | {"jobs": jobs, "directive": directive}).items()},
+    )
     began = time.monotonic()
     account = Account(quiet=quiet)
     try:
         from lrplan.simulate.recipe import read_recipe
         from lrplan.simulate.run import simulate as run_recipe
+        from lrplan.simulate.shards import Shard
 
+        share = None if shard is None else Shard.parse(shard)
         content = read_recipe(recipe)
-        with account:
-            new = run_recipe(
+        if dry_run:
+            _dry_run(content, out, workers, device, data, share, json=json, quiet=quiet)
+            return
+        with ExitStack() as held:
+            where: Any = scheduler
+            if cluster is not None:
+                from lrplan.simulate.slurm import slurm_cluster
+
+                where = held.enter_context(
+                    slurm_cluster(
+                        jobs=jobs or 1, **given, directives=directive or (), device=device
+                    )
+                )
+            held.enter_context(account)
+            outcome = run_recipe(
                 content,
                 out,
                 workers=workers,
                 device=device,
+                data=data,
+                scheduler=where,
+                shard=share,
                 on_start=account.start,
                 on_organism=lambda spec, diverged: account.advance(diverged),
+                on_note=lambda text: _output.note(text, quiet=quiet),
             )
     except KeyboardInterrupt:
         raise Interrupted(account.kept(out)) from None
 
+    seconds = round(time.monotonic() - began, 1)
+    if outcome.missing:
+        _report_shard(out, account, outcome.missing, seconds, json=json)
+        return
     from lrplan import open_cohort
 
     info = open_cohort(out).info()
-    if not new:
+    if not outcome.new:
         _output.note(f"{out} was whole already; nothing was trained", quiet=quiet)
+    if info["diverged"] == info["organisms"]:
+        _output.note(
+            "every organism diverged, so no forecast can use this cohort; take smaller learning "
+            "rates in the recipe",
+            quiet=quiet,
+        )
     if json:
         _output.emit_json(
             {
@@ -96,8 +217,9 @@ def simulate(
                 "cohort": str(out),
                 "organisms": info["organisms"],
                 "trained": account.trained,
+                "missing": 0,
                 "diverged": info["diverged"],
-                "seconds": round(time.monotonic() - began, 1),
+                "seconds": seconds,
             }
         )
     else:
@@ -105,6 +227,155 @@ def simulate(
             f"{_output.plain(out)}: {info['organisms']} organisms, {info['diverged']} diverged, "
             f"{_output.size(info['bytes'])}"
         )
+
+
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    from lrplan.registry import nearest
+
+    return nearest(name, known)
+
+
+def _together(
+    ways: dict[str, Any], only_here: dict[str, Any], only_cluster: dict[str, Any]
+) -> None:
+    """Refuse options that contradict each other."""
+    chosen = [name for name, value in ways.items() if value is not None]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} exclude each other; give one of them")
+    if "--cluster" not in chosen:
+        for name, value in only_cluster.items():
+            if value:
+                raise UsageError(f"{name} describes Slurm jobs; give it with --cluster slurm")
+    if "--cluster" in chosen or "--scheduler" in chosen:
+        for name, value in only_here.items():
+            if value is not None:
+                raise UsageError(
+                    f"{name} is about this machine; a Dask cluster has as many workers as were "
+                    f"started. Leave out {name} or {chosen[0]}"
+                )
+
+
+def _report_shard(out: Path, account: Account, missing: int, seconds: float, *, json: bool) -> None:
+    """Say what a shard has done, and that it was not the last."""
+    if json:
+        _output.emit_json(
+            {
+                "schema": "lrplan.simulate/1",
+                "cohort": None,
+                "organisms": account.total,
+                "trained": account.trained,
+                "missing": missing,
+                "diverged": account.diverged,
+                "seconds": seconds,
+            }
+        )
+    else:
+        _output.emit(
+            f"{_output.plain(out)}.partial: trained {account.trained} organisms; {missing} of the "
+            "recipe are missing. The shard that finds none missing packs them; a shard that was "
+            "killed goes on when it is run again"
+        )
+
+
+def _dry_run(
+    recipe: Recipe,
+    out: Path,
+    workers: int | None,
+    device: str,
+    data: Path | None,
+    shard: Shard | None,
+    *,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Print what a run would take."""
+    from lrplan.simulate.estimate import estimate
+    from lrplan.simulate.preflight import data_in
+
+    _output.note("timing some steps of each kind of network; a minute at most", quiet=quiet)
+    with data_in(data):
+        found = estimate(recipe, out, workers=workers, device=device, shard=shard)
+    if json:
+        networks = [
+            {"architecture": a, "task": t, "work_seconds": s}
+            for (a, t), s in found.by_network.items()
+        ]
+        _output.emit_json(
+            {
+                "schema": "lrplan.simulate.estimate/1",
+                "recipe": recipe.name,
+                "organisms": found.organisms,
+                "done": found.done,
+                "factors": found.factors,
+                "device": found.device,
+                "workers": found.workers,
+                "work_seconds": found.work_s,
+                "wall_seconds": found.wall_s,
+                "by_network": networks,
+                "kinds": found.kinds,
+                "kinds_timed": found.timed,
+                "cohort_bytes": found.cohort_bytes,
+                "parts_bytes": found.parts_bytes,
+                "data": [{"task": d.task, "problem": d.problem} for d in found.data],
+            }
+        )
+        return
+    _output.show(
+        _output.table(
+            f"{recipe.name}: {found.organisms:,} organisms, {found.done:,} of them finished",
+            ("factor", "organisms of each value"),
+            (
+                (name, ", ".join(f"{value}: {count:,}" for value, count in counts.items()))
+                for name, counts in found.factors.items()
+            ),
+        ),
+        _output.table(
+            "Time of training what is left, one process",
+            ("architecture", "task", "time"),
+            ((a, t, _time_words(s)) for (a, t), s in found.by_network.items()),
+        )
+        if found.by_network
+        else "Nothing is left to train.",
+        *_time_lines(found),
+        f"Disk: about {_output.size(found.cohort_bytes)} for the cohort, and "
+        f"{_output.size(found.parts_bytes)} beside it until it is packed.",
+        *(
+            f"Data of {d.task}: " + ("ready" if d.problem is None else f"MISSING: {d.problem}")
+            for d in found.data
+        ),
+    )
+
+
+def _time_lines(found: Estimate) -> list[str]:
+    if not found.by_network:
+        return []
+    where = f"{found.workers} processes" if found.device == "cpu" else found.device
+    if found.work_s is None or found.wall_s is None:
+        known = sum(s for s in found.by_network.values() if s is not None)
+        return [
+            f"Time: at least {_time_words(known)} on one process of this machine. What is unknown "
+            "lacks data, or its architecture could not be timed in a minute."
+        ]
+    lines = [
+        f"Time: about {_time_words(found.wall_s)} on {where} of this machine, as busy as it is "
+        f"now; {_time_words(found.work_s)} on one."
+    ]
+    if found.timed < found.kinds:
+        lines.append(
+            f"{found.timed} of {found.kinds} kinds of stack were timed; the others are scaled "
+            "from those of the same architecture."
+        )
+    return lines
+
+
+def _time_words(seconds: float | None) -> str:
+    """Return a time in the largest unit that keeps it above 1.5, to two digits."""
+    if seconds is None:
+        return "unknown"
+    for unit, length in (("years", 31_557_600), ("days", 86_400), ("hours", 3600), ("min", 60)):
+        if seconds >= 1.5 * length:
+            return f"{float(f'{seconds / length:.2g}'):,g} {unit}"
+    return f"{float(f'{seconds:.2g}'):g} s"
 
 
 class Account:

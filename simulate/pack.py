@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,25 @@ from lrplan.simulate.tasks import tasks
 from lrplan.simulate.train import Trained
 
 
-def write_part(path: Path, trained: Trained) -> None:
-    """Write one organism to an open position: a temporary name that the caller renames."""
+def part_bytes(trained: Trained, *, device: str = "cpu") -> bytes:
+    """Return the content of an organism's file.
+
+    Parameters
+    ----------
+    trained : Trained
+        The organism.
+    device : str
+        The name of what it was trained on.
+    """
     meta = {
         "spec": json.loads(trained.spec.to_json()),
         "diverged": trained.diverged,
         "populations": [vars(p) for p in trained.populations],
+        "made": {
+            "lrplan_version": version("lrplan"),
+            "torch_version": version("torch"),
+            "device": device,
+        },
     }
     # Half precision holds 3 digits, more than any recording; training calls diverged what
     # overflows.
@@ -34,8 +49,14 @@ def write_part(path: Path, trained: Trained) -> None:
             name: array.astype(np.float16) if name in schema.CODED else array
             for name, array in trained.arrays.items()
         }
-    with open(path, "wb") as file:
-        np.savez(file, meta=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
+    file = io.BytesIO()
+    np.savez(file, meta=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def write_part(path: Path, trained: Trained) -> None:
+    """Write one organism to an open position: a temporary name that the caller renames."""
+    path.write_bytes(part_bytes(trained))
 
 
 def read_part(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -57,7 +78,12 @@ def read_part(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             ) from None
 
 
-def pack(recipe: Recipe, parts: Sequence[Path], out: Path, attributes: Mapping[str, Any]) -> None:
+def pack(
+    recipe: Recipe,
+    parts: Sequence[Path],
+    out: Path,
+    attributes: Mapping[str, Any] | None = None,
+) -> None:
     """Write one cohort from all parts, in the order of the recipe.
 
     Parameters
@@ -68,8 +94,9 @@ def pack(recipe: Recipe, parts: Sequence[Path], out: Path, attributes: Mapping[s
         One file per organism of the recipe, in its order.
     out : Path
         A directory that does not exist, or a ``.zip`` file.
-    attributes : mapping
-        Further root attributes, such as the torch version and device.
+    attributes : mapping, optional
+        Further root attributes. What the parts say they were made with (version of lrplan and
+        of torch, device) stands there already, several values divided by commas.
     """
     metas: list[dict[str, Any]] = []
     behaviour: dict[str, list[np.ndarray]] = {"performance": [], "loss": [], "examples": []}
@@ -78,7 +105,8 @@ def pack(recipe: Recipe, parts: Sequence[Path], out: Path, attributes: Mapping[s
         metas.append(meta)
         for name, values in behaviour.items():
             values.append(arrays[name])
-    writer = schema.CohortWriter(out, {"name": recipe.name, "recipe": recipe.text, **attributes})
+    about = {"name": recipe.name, "recipe": recipe.text, **_made_with(metas), **(attributes or {})}
+    writer = schema.CohortWriter(out, about)
     _write_organisms(writer, recipe, metas)
     for name, values in behaviour.items():
         writer.write("behaviour", name, np.stack(values))
@@ -98,6 +126,15 @@ def pack(recipe: Recipe, parts: Sequence[Path], out: Path, attributes: Mapping[s
     )
     _write_arrays(writer, parts, counts, bits=recipe.storage.bits)
     writer.close()
+
+
+def _made_with(metas: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what the parts were made with; they may come from several machines."""
+    names = sorted({name for meta in metas for name in meta["made"]})
+    return {
+        name: ", ".join(sorted({m["made"][name] for m in metas if name in m["made"]}))
+        for name in names
+    }
 
 
 def _write_organisms(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,17 @@ from lrplan.simulate.tasks import tasks
 from lrplan.spec import OrganismSpec
 
 SCHEDULES = ("cosine", "constant")
+STARTS = ("random", "pretrained")
 REGISTRIES: dict[str, Registry[Any]] = {
     "rule": rules,
     "architecture": architectures,
     "task": tasks,
 }
-GRID = ("rule", "architecture", "task", "batch_size", "learning_rate", "model_seed", "data_seed")
+GRID = (
+    *("rule", "architecture", "task", "batch_size", "learning_rate", "learning_rate_batch"),
+    *("model_seed", "data_seed", "training"),
+)
+TRAINING = ("epochs", "checkpoints", "schedule", "start", "pretrain_epochs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,46 +113,24 @@ def parse_recipe(text: str, *, origin: str = "recipe") -> Recipe:
     name = raw.get("name", "cohort")
     if not isinstance(name, str) or not name:
         raise UsageError(f"{origin}: name is {name!r}; expected a word")
-    grid = _table(raw, "grid", origin)
-    _known(grid, GRID, f"{origin} [grid]")
     training = _table(raw, "training", origin)
-    _known(training, ("epochs", "checkpoints", "schedule"), f"{origin} [training]")
+    _known(training, TRAINING, f"{origin} [training]")
+    checkpoints = _whole(training.get("checkpoints", 21), "checkpoints", origin, least=2)
     settings = {kind: _table(raw, kind, origin) for kind in ("rules", "architectures", "tasks")}
     _check_settings(settings, origin)
-
-    schedule = training.get("schedule", "cosine")
-    if schedule not in SCHEDULES:
-        raise UsageError(
-            f"{origin} [training]: unknown schedule {schedule!r}; {nearest(schedule, SCHEDULES)}"
-        )
-    epochs = _whole(training.get("epochs", 40), "epochs", origin, least=1)
-    checkpoints = _whole(training.get("checkpoints", 21), "checkpoints", origin, least=2)
-    lists: dict[str, list[Any]] = {}
-    for key in REGISTRIES:
-        lists[key] = _list(grid, key, origin)
-        for value in lists[key]:
-            REGISTRIES[key].get(value)
-    for key, default, least in (
-        ("batch_size", [64], 2),
-        ("model_seed", [0], 0),
-        ("data_seed", [0], 0),
-    ):
-        lists[key] = [
-            _whole(v, key, origin, least=least)
-            for v in _list({key: default} | dict(grid), key, origin)
-        ]
     specs = []
-    for values in itertools.product(*lists.values()):
-        point = dict(zip(lists, values, strict=True))
-        rates = _learning_rates(
-            grid.get("learning_rate"), point["rule"], point["architecture"], origin
-        )
-        for rate in rates:
+    for grid, where in _grids(raw, origin):
+        _known(grid, GRID, where)
+        own = _table(grid, "training", where)
+        _known(own, [k for k in TRAINING if k != "checkpoints"], f"{where} [training]")
+        both = dict(training) | own
+        epochs, kept = _training(both, f"{origin} [training]" if not own else f"{where} [training]")
+        for point, rate in _points(grid, where):
             given = {
                 kind: dict(settings[kind + "s"].get(point[kind], {}))
                 for kind in ("rule", "architecture", "task")
             }
-            given["training"] = {"schedule": schedule}
+            given["training"] = kept
             specs.append(
                 OrganismSpec(
                     **point,
@@ -163,6 +146,67 @@ def parse_recipe(text: str, *, origin: str = "recipe") -> Recipe:
             f"{origin}: the grid names the same organism twice; remove the repeated value"
         )
     return Recipe(name, tuple(specs), _storage(_table(raw, "storage", origin), origin), text)
+
+
+def _grids(raw: Mapping[str, Any], origin: str) -> list[tuple[dict[str, Any], str]]:
+    """Return every grid, and what to call it in messages: one ``[grid]``, or many ``[[grid]]``."""
+    grids = raw.get("grid", {})
+    if not isinstance(grids, list):
+        return [(_table(raw, "grid", origin), f"{origin} [grid]")]
+    if not grids or not all(isinstance(grid, dict) for grid in grids):
+        raise UsageError(f"{origin}: grid is {grids!r}; expected tables, each headed [[grid]]")
+    return [(grid, f"{origin} [[grid]] {i + 1}") for i, grid in enumerate(grids)]
+
+
+def _training(given: Mapping[str, Any], where: str) -> tuple[int, dict[str, Any]]:
+    """Return the epochs, and the settings of training that go into a spec.
+
+    A start from random weights is not written down: specs from before there was another keep
+    their hash.
+    """
+    epochs = _whole(given.get("epochs", 40), "epochs", where, least=1)
+    schedule = given.get("schedule", "cosine")
+    if schedule not in SCHEDULES:
+        raise UsageError(f"{where}: unknown schedule {schedule!r}; {nearest(schedule, SCHEDULES)}")
+    kept: dict[str, Any] = {"schedule": schedule}
+    start = given.get("start", "random")
+    if start not in STARTS:
+        raise UsageError(f"{where}: unknown start {start!r}; {nearest(start, STARTS)}")
+    if start == "pretrained":
+        kept["start"] = start
+        before = given.get("pretrain_epochs", epochs)
+        kept["pretrain_epochs"] = _whole(before, "pretrain_epochs", where, least=1)
+    elif "pretrain_epochs" in given:
+        raise UsageError(f"{where}: pretrain_epochs is given; it needs start = 'pretrained'")
+    return epochs, kept
+
+
+def _points(grid: Mapping[str, Any], where: str) -> list[tuple[dict[str, Any], float]]:
+    """Return every combination of a grid's values, with each of its learning rates."""
+    lists: dict[str, list[Any]] = {}
+    for key in REGISTRIES:
+        lists[key] = _list(grid, key, where)
+        for value in lists[key]:
+            REGISTRIES[key].get(value)
+    for key, default, least in (
+        ("batch_size", [64], 2),
+        ("model_seed", [0], 0),
+        ("data_seed", [0], 0),
+    ):
+        lists[key] = [
+            _whole(v, key, where, least=least)
+            for v in _list({key: default} | dict(grid), key, where)
+        ]
+    reference = grid.get("learning_rate_batch")
+    if reference is not None:
+        _whole(reference, "learning_rate_batch", where, least=1)
+    points = []
+    for values in itertools.product(*lists.values()):
+        point = dict(zip(lists, values, strict=True))
+        for rate in _learning_rates(grid.get("learning_rate"), point, where):
+            scale = 1.0 if reference is None else point["batch_size"] / reference
+            points.append((point, rate * scale))
+    return points
 
 
 def _check_settings(settings: Mapping[str, Mapping[str, Any]], origin: str) -> None:
@@ -230,19 +274,19 @@ def _table(raw: Mapping[str, Any], key: str, origin: str) -> dict[str, Any]:
     return value
 
 
-def _known(raw: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+def _known(raw: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     for key in raw:
         if key not in known:
             raise UsageError(f"{where}: unknown key {key!r}; {nearest(key, known)}")
 
 
-def _list(grid: Mapping[str, Any], key: str, origin: str) -> list[Any]:
+def _list(grid: Mapping[str, Any], key: str, where: str) -> list[Any]:
     if key not in grid:
-        raise UsageError(f"{origin} [grid]: {key} is missing; expected a list")
+        raise UsageError(f"{where}: {key} is missing; expected a list")
     value = grid[key]
     values = value if isinstance(value, list) else [value]
     if not values:
-        raise UsageError(f"{origin} [grid]: {key} is empty; expected at least one value")
+        raise UsageError(f"{where}: {key} is empty; expected at least one value")
     return values
 
 
@@ -254,29 +298,52 @@ def _whole(value: Any, key: str, origin: str, *, least: int) -> int:
     return value
 
 
-def _learning_rates(given: Any, rule: str, architecture: str, origin: str) -> list[float]:
-    """Return the rates of one rule and architecture.
+def _learning_rates(given: Any, point: Mapping[str, Any], where: str) -> list[float]:
+    """Return the rates of one combination of rule, architecture and task.
 
-    They are one list for all, a table by rule, or a table by rule of tables by architecture with
-    ``default`` for the rest.
+    They are a number or a list for all, or a table by rule, whose values may be tables by
+    architecture or by task, and theirs by the other; ``default`` stands for the rest.
     """
+    rule = point["rule"]
     if isinstance(given, dict):
         for name in given:
             rules.get(name)
         given = given.get(rule)
-    if isinstance(given, dict):
-        for name in given:
-            if name != "default":
-                architectures.get(name)
-        given = given.get(architecture, given.get("default"))
+        left = ["architecture", "task"]
+        while isinstance(given, dict):
+            kind = _kind_of_keys(given, left, f"{where} learning_rate of {rule}")
+            left.remove(kind)
+            given = given.get(point[kind], given.get("default"))
     if given is None:
         given = rules.get(rule).learning_rate
     rates = given if isinstance(given, list) else [given]
     if not rates:
-        raise UsageError(f"{origin} [grid]: learning_rate of {rule} is empty; expected a number")
+        raise UsageError(f"{where}: learning_rate of {rule} is empty; expected a number")
     for rate in rates:
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1e6:
             raise UsageError(
-                f"{origin} [grid]: learning_rate {rate!r} of {rule}; expected a positive number"
+                f"{where}: learning_rate {rate!r} of {rule}; expected a positive number"
             )
     return [float(rate) for rate in rates]
+
+
+def _kind_of_keys(table: Mapping[str, Any], kinds: Sequence[str], where: str) -> str:
+    """Say whether a table is one by architecture or by task; an unknown name is refused."""
+    names = [name for name in table if name != "default"]
+    for kind in kinds:
+        if any(name in REGISTRIES[kind].names() for name in names):
+            for name in names:
+                if name not in REGISTRIES[kind].names():
+                    raise UsageError(
+                        f"{where}: unknown {kind} {name!r}; "
+                        f"{nearest(name, REGISTRIES[kind].names())}"
+                    )
+            return kind
+    if names and kinds:
+        known = [name for kind in kinds for name in REGISTRIES[kind].names()]
+        raise UsageError(
+            f"{where}: unknown {' or '.join(kinds)} {names[0]!r}; {nearest(names[0], known)}"
+        )
+    if not kinds:
+        raise UsageError(f"{where} is a table within two tables; expected a number or a list")
+    return kinds[0]

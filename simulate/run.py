@@ -1,4 +1,4 @@
-"""Run a recipe: train what is missing, on all cores or one GPU, and pack the cohort.
+"""Run a recipe: train what is missing, here or on many machines, and pack the cohort.
 
 Each organism is written on its own under ``OUT.partial`` (temporary name, then rename), keyed by
 the hash of its spec. The cohort appears under its own name only when it is whole, so a run that
@@ -8,35 +8,44 @@ is killed loses at most the organisms in training and the same command finishes 
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
-import os
-import shutil
-import signal
-import threading
-import time
-import zipfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
-
-import torch
-from filelock import FileLock, Timeout
+from typing import Any
 
 from lrplan.errors import DataError, UsageError
-from lrplan.simulate.pack import pack, write_part
-from lrplan.simulate.recipe import Recipe, Storage
-from lrplan.simulate.train import build, checkpoint_steps, stack_key, train
+from lrplan.simulate.cluster import PATIENCE_SECONDS, Job, Part, on_cluster
+from lrplan.simulate.parts import Parts
+from lrplan.simulate.pool import on_cores, on_gpu
+from lrplan.simulate.preflight import check_combinations, check_data, data_in
+from lrplan.simulate.recipe import Recipe
+from lrplan.simulate.shards import Shard
+from lrplan.simulate.work import (
+    DEVICES,
+    WORKER_GPU_BYTES,
+    device_named,
+    stacks_of,
+    unfinished,
+)
 from lrplan.spec import OrganismSpec
+from lrplan.threads import threads
 
-STACK = 64
-PART = ".npz"
-CLAIM = "recipe.sha256"
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Parameters
+    ----------
+    new : bool
+        False if the cohort was there already, whole.
+    missing : int
+        Organisms that other shards still have to train; with 0 the cohort is in place.
+    """
+
+    new: bool
+    missing: int = 0
 
 
 def simulate(
@@ -45,9 +54,14 @@ def simulate(
     *,
     workers: int | None = None,
     device: str = "auto",
+    data: Path | None = None,
+    scheduler: Any = None,
+    shard: Shard | None = None,
+    patience_s: float = PATIENCE_SECONDS,
     on_start: Callable[[int, int], None] | None = None,
     on_organism: Callable[[OrganismSpec, bool], None] | None = None,
-) -> bool:
+    on_note: Callable[[str], None] | None = None,
+) -> Outcome:
     """Train every organism of a recipe and write the cohort.
 
     Parameters
@@ -60,105 +74,158 @@ def simulate(
         Processes on the CPU, one thread each; by default one per core.
     device : {"auto", "cpu", "cuda"}
         ``auto`` takes a GPU where there is one.
+    data : Path, optional
+        Folder of data that lrplan does not bring; by default what LRPLAN_DATA names.
+    scheduler : str or cluster, optional
+        Train on this Dask cluster: an address such as ``tcp://host:8786``, or a cluster object
+        of `dask.distributed`. `data` is then a folder on its workers.
+    shard : Shard, optional
+        Train only this share, beside other processes that train the others and write to the
+        same `out`.
+    patience_s : float
+        How long a Dask scheduler may be away, in seconds.
     on_start : callable, optional
-        Called with the number of organisms done before and of all.
+        Called with the number of organisms done before and of all, or of all in the shard.
     on_organism : callable, optional
         Called with each finished organism's spec and whether it diverged.
+    on_note : callable, optional
+        Called with remarks, such as that a connection is lost and tried again.
 
     Returns
     -------
-    bool
-        False if the cohort was there already, whole.
+    Outcome
+        Whether there was anything to do, and what other shards still have to.
 
     Raises
     ------
     UsageError
         If `out` exists and is something else, or holds the start of another recipe, or another
-        process writes to it.
+        process writes to it; if the recipe has an organism that cannot be.
     DataError
-        If the disk is full or cannot be written; what was finished stays.
+        If data are missing, or the disk is full or cannot be written; what was finished stays.
     """
-    out = Path(out)
-    device = _device(device)
-    workers = _workers(workers)
-    partial = out.with_name(out.name + ".partial") if out.name else out
-    if _complete(recipe, out):
+    if scheduler is not None and shard is not None:
+        raise UsageError("a shard is trained on one machine; leave out the scheduler or the shard")
+    if workers is None:
+        workers = threads()
+    elif isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise UsageError(f"workers is {workers!r}; expected a whole number of at least 1")
+    if scheduler is None:
+        device = device_named(device)
+    elif device not in DEVICES:
+        raise UsageError(f"device is {device!r}; expected auto, cpu or cuda")
+    parts = Parts(Path(out))
+    if is_complete(recipe, parts.out):
         # A run that was killed after its last rename left the parts behind.
-        if _claimed(recipe, partial):
-            shutil.rmtree(partial, ignore_errors=True)
-        return False
-    for spec in {stack_key(s): s for s in recipe.specs}.values():
-        # Impossible combinations are refused before hours of training, not after.
-        _, _, _, data, _ = build(spec)
-        checkpoint_steps(spec, len(data.train))
-        for name in ("stimuli", "validation"):
-            if getattr(recipe.storage, name) > len(data.test):
-                raise UsageError(
-                    f"[storage]: {name} is {getattr(recipe.storage, name)}, but {spec.task!r} has "
-                    f"{len(data.test)} held-out images"
-                )
+        if parts.belong_to(recipe):
+            parts.clear()
+        return Outcome(new=False)
+    run = _Run(
+        recipe,
+        parts,
+        started=on_start or (lambda done, total: None),
+        finished=on_organism or (lambda spec, diverged: None),
+        note=on_note or (lambda text: None),
+    )
     try:
-        partial.mkdir(parents=True, exist_ok=True)
-        with _only_writer(partial):
-            _claim(recipe, partial)
-            for leftover in (*partial.glob(".*"), *partial.glob("packed*")):
-                if leftover.is_dir():
-                    shutil.rmtree(leftover)
-                elif leftover.name != ".lock":
-                    leftover.unlink(missing_ok=True)
-            # A power cut may leave a file without its end, which a zip archive shows.
-            todo = [s for s in recipe.specs if not zipfile.is_zipfile(partial / (s.hash + PART))]
-            if on_start is not None:
-                on_start(len(recipe.specs) - len(todo), len(recipe.specs))
-            finished = on_organism or (lambda spec, diverged: None)
-            if device == "cuda":
-                _on_gpu(todo, recipe.storage, partial, finished)
-            else:
-                _on_cores(todo, recipe.storage, partial, workers, finished)
-            packed = partial / ("packed.zip" if out.suffix == ".zip" else "packed")
-            attributes = {
-                "lrplan_version": version("lrplan"),
-                "torch_version": str(torch.__version__),
-                "device": device if device == "cpu" else torch.cuda.get_device_name(),
-            }
-            parts = [partial / (s.hash + PART) for s in recipe.specs]
-            pack(recipe, parts, packed, attributes)
-            os.replace(packed, out)
-        shutil.rmtree(partial)
+        if scheduler is not None:
+            check_combinations(recipe, elsewhere=True)
+            with parts.only_writer(recipe) as ours:
+                if ours:
+                    run.on_cluster(scheduler, device, data, patience_s)
+                    parts.pack(recipe)
+        else:
+            with data_in(data):
+                check_combinations(recipe)
+                check_data(recipe.specs)
+                missing = run.share(shard, device, workers) if shard else run.all(device, workers)
+            if missing:
+                return Outcome(new=True, missing=missing)
+        parts.clear()
     except OSError as error:
-        raise _disk_error(error, partial) from error
-    return True
+        raise _disk_error(error, parts.path) from error
+    return Outcome(new=True)
 
 
-def _device(asked: str) -> str:
-    if asked not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device is {asked!r}; expected auto, cpu or cuda")
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device is 'cuda', but torch finds no GPU here; use --device cpu")
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return asked
+@dataclass(frozen=True)
+class _Run:
+    """A recipe, where its organisms are written, and who is told of them."""
 
+    recipe: Recipe
+    parts: Parts
+    started: Callable[[int, int], None]
+    finished: Callable[[OrganismSpec, bool], None]
+    note: Callable[[str], None]
 
-def _workers(asked: int | None) -> int:
-    if asked is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
-        raise UsageError(f"workers is {asked!r}; expected a whole number of at least 1")
-    return asked
+    def all(self, device: str, workers: int) -> int:
+        """Train what is missing on this machine, and pack; then nothing is missing."""
+        with self.parts.only_writer(self.recipe) as ours:
+            if ours:
+                self._here(device, workers, None)
+                self.parts.pack(self.recipe)
+        return 0
 
+    def share(self, shard: Shard, device: str, workers: int) -> int:
+        """Train a shard, and pack if it was the last; return how many organisms are missing."""
+        with self.parts.shard(self.recipe, shard.index, shard.count) as ours:
+            if ours:
+                self._here(device, workers, shard)
+        return self.parts.pack_if_whole(self.recipe)
 
-def _disk_error(error: OSError, partial: Path) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DataError(
-            f"the disk is full: {partial} cannot grow. Finished organisms are kept; free some "
-            "space and run the same command again to go on"
+    def _here(self, device: str, workers: int, shard: Shard | None) -> None:
+        """Train what is missing on this machine."""
+        storage = self.recipe.storage
+        stacks = stacks_of(self.recipe.specs, storage, device)
+        if shard is not None:
+            stacks = shard.of(stacks)
+        self._start(stacks)
+        left = unfinished(stacks, device, self.parts.missing)
+        shared = shard is not None
+        if device == "cuda":
+            on_gpu(left, storage, self.parts, self.finished, shared=shared)
+        else:
+            on_cores(left, storage, self.parts, workers, self.finished, shared=shared)
+
+    def on_cluster(self, scheduler: Any, device: str, data: Path | None, patience_s: float) -> None:
+        """Train what is missing on a Dask cluster; its workers' devices are not known here."""
+        device = "cuda" if device == "cuda" else "cpu"
+        storage = self.recipe.storage
+        stacks = stacks_of(self.recipe.specs, storage, device, WORKER_GPU_BYTES)
+        new = {s.hash: s for s in self._start(stacks)}
+
+        def receive(part: Part) -> None:
+            spec_hash, diverged, content = part
+            # What was there before, and is trained for the sake of its stack, stays as it is.
+            spec = new.pop(spec_hash, None)
+            if spec is not None:
+                self.parts.write(spec, content)
+                self.finished(spec, diverged)
+
+        on_cluster(
+            unfinished(stacks, device, self.parts.missing),
+            Job(storage, device, None if data is None else str(data), version("lrplan")),
+            scheduler,
+            receive,
+            note=self.note,
+            patience_s=patience_s,
         )
-    return DataError(f"{error.filename or partial} cannot be written: {error.strerror or error}")
+
+    def _start(self, stacks: list[list[OrganismSpec]]) -> list[OrganismSpec]:
+        """Say how many organisms there are to train; return those that are missing."""
+        specs = [spec for stack in stacks for spec in stack]
+        missing = self.parts.missing(specs)
+        self.started(len(specs) - len(missing), len(specs))
+        return missing
 
 
-def _complete(recipe: Recipe, out: Path) -> bool:
-    """Say whether `out` is this recipe's cohort; anything else there is refused."""
+def is_complete(recipe: Recipe, out: Path) -> bool:
+    """Say whether `out` is this recipe's cohort.
+
+    Raises
+    ------
+    UsageError
+        If it is anything else that exists.
+    """
     if not out.exists() and not out.is_symlink():
         return False
     from lrplan.cohort import open_cohort
@@ -175,156 +242,10 @@ def _complete(recipe: Recipe, out: Path) -> bool:
     )
 
 
-@contextmanager
-def _only_writer(partial: Path) -> Iterator[None]:
-    """Hold the lock on a partial cohort; the system frees it even after a kill."""
-    try:
-        with FileLock(partial / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise UsageError(
-            f"another process is writing {partial}; wait for it or give another --out"
-        ) from None
-
-
-def _digest(recipe: Recipe) -> str:
-    """Return the digest of what a recipe's parts depend on."""
-    content = {"organisms": [s.hash for s in recipe.specs], "storage": asdict(recipe.storage)}
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _claimed(recipe: Recipe, partial: Path) -> bool:
-    """Say whether the parts that lie there are this recipe's."""
-    try:
-        return (partial / CLAIM).read_text(encoding="utf-8") == _digest(recipe)
-    except OSError:
-        return False
-
-
-def _claim(recipe: Recipe, partial: Path) -> None:
-    """Write down whose parts these are, or refuse those of another recipe."""
-    if (partial / CLAIM).exists() and not _claimed(recipe, partial):
-        raise UsageError(
-            f"{partial} holds the start of another recipe; run that one to its end, remove the "
-            "directory, or give another --out"
+def _disk_error(error: OSError, partial: Path) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DataError(
+            f"the disk is full: {partial} cannot grow. Finished organisms are kept; free some "
+            "space and run the same command again to go on"
         )
-    temporary = partial / ".recipe"
-    temporary.write_text(_digest(recipe), encoding="utf-8")
-    os.replace(temporary, partial / CLAIM)
-
-
-def _train_and_write(
-    specs: list[OrganismSpec], storage: Storage, partial: Path, device: str
-) -> list[tuple[str, bool]]:
-    """Train a stack and write its organisms; return their hashes and whether they diverged."""
-    done = []
-    for trained in train(specs, storage, device=device):
-        name = trained.spec.hash + PART
-        temporary = partial / f".{name}.{os.getpid()}"
-        try:
-            write_part(temporary, trained)
-            os.replace(temporary, partial / name)
-        except BaseException:
-            # A full disk needs the space.
-            temporary.unlink(missing_ok=True)
-            raise
-        done.append((trained.spec.hash, trained.diverged))
-    return done
-
-
-@contextmanager
-def _interrupts_later() -> Iterator[None]:
-    """Hold back Ctrl-C, here and in the processes that start meanwhile, where the system can."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_worker(parent: int) -> None:
-    """Make a worker single-threaded, deaf to Ctrl-C and unable to outlive its parent."""
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _on_cores(
-    todo: list[OrganismSpec],
-    storage: Storage,
-    partial: Path,
-    workers: int,
-    finished: Callable[[OrganismSpec, bool], None],
-) -> None:
-    """Train organisms one by one in a process per core."""
-    if not todo:
-        return
-    by_hash = {s.hash: s for s in todo}
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    pool = ProcessPoolExecutor(
-        min(workers, len(todo)),
-        mp_context=get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(os.getpid(),),
-    )
-    try:
-        # Workers start here, and are not to see a Ctrl-C before they can ignore it; one that comes
-        # meanwhile reaches this process afterwards.
-        with _interrupts_later():
-            waiting: set[Future[list[tuple[str, bool]]]] = {
-                pool.submit(_train_and_write, [s], storage, partial, "cpu") for s in todo
-            }
-        while waiting:
-            ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in ready:
-                for spec_hash, diverged in future.result():
-                    finished(by_hash[spec_hash], diverged)
-        pool.shutdown()
-    except BrokenProcessPool:
-        raise DataError(
-            "a worker process died, perhaps for lack of memory. Finished organisms are kept; run "
-            "the same command again, with fewer --workers if need be"
-        ) from None
-    except BaseException:
-        # What is in training is given up at once; its temporary file goes with the next run.
-        processes = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.kill()
-        raise
-
-
-def _on_gpu(
-    todo: list[OrganismSpec],
-    storage: Storage,
-    partial: Path,
-    finished: Callable[[OrganismSpec, bool], None],
-) -> None:
-    """Train stacks of organisms on the GPU; a stack that does not fit is halved."""
-    groups: dict[object, list[OrganismSpec]] = {}
-    for spec in todo:
-        groups.setdefault(stack_key(spec), []).append(spec)
-    stacks = [g[i : i + STACK] for g in groups.values() for i in range(0, len(g), STACK)]
-    while stacks:
-        stack = stacks.pop(0)
-        try:
-            done = _train_and_write(stack, storage, partial, "cuda")
-        except torch.cuda.OutOfMemoryError:
-            if len(stack) == 1:
-                raise DataError("the GPU has too little memory for one organism") from None
-            torch.cuda.empty_cache()
-            half = len(stack) // 2
-            stacks[:0] = [stack[:half], stack[half:]]
-            continue
-        by_hash = {s.hash: s for s in stack}
-        for spec_hash, diverged in done:
-            finished(by_hash[spec_hash], diverged)
+    return DataError(f"{error.filename or partial} cannot be written: {error.strerror or error}")

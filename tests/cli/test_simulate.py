@@ -116,6 +116,92 @@ def test_a_wrong_recipe_is_refused_before_anything_is_written(
     assert [p.name for p in tmp_path.iterdir()] == [recipe.name]
 
 
+def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(cli, recipe, tmp_path):
+    out = tmp_path / "small.zarr"
+    arguments = ("simulate", recipe, "--out", out, "--device", "cpu", "--dry-run")
+    ran = cli(*arguments, "--json", "--workers", 2)
+    assert ran.code == 0, ran.err
+    found = ran.json()
+    assert found["schema"] == "lrplan.simulate.estimate/1"
+    assert (found["organisms"], found["done"], found["workers"]) == (2, 0, 2)
+    assert found["factors"]["rule"] == {"adam": 1, "sgdm": 1}
+    assert found["work_seconds"] >= found["wall_seconds"] > 0
+    assert found["data"] == [{"task": "digits", "problem": None}]
+    assert found["cohort_bytes"] > 0
+    ran = cli(*arguments)
+    assert ran.out.startswith("small: 2 organisms, 0 of them finished\n")
+    assert "Data of digits: ready" in ran.out
+    assert "Disk: about " in ran.out
+    assert [p.name for p in tmp_path.iterdir()] == [recipe.name]
+
+
+def test_a_dry_run_names_missing_data(cli, recipe, tmp_path, monkeypatch):
+    monkeypatch.delenv("LRPLAN_DATA", raising=False)
+    recipe.write_text(SMALL.replace('"digits"', '["digits", "cifar10"]'))
+    arguments = ("simulate", recipe, "--out", tmp_path / "o", "--device", "cpu", "--dry-run")
+    ran = cli(*arguments, "--json", "--quiet")
+    assert (ran.code, ran.err) == (0, "")
+    problems = {d["task"]: d["problem"] for d in ran.json()["data"]}
+    assert problems["digits"] is None
+    assert "--data" in problems["cifar10"]
+    ran = cli(*arguments, "--data", tmp_path)
+    assert f"Data of cifar10: MISSING: no data of the task 'cifar10' at {tmp_path}" in " ".join(
+        ran.out.split()
+    )
+    # Without --dry-run that is an error, before anything is written.
+    ran = cli("simulate", recipe, "--out", tmp_path / "o", "--data", tmp_path)
+    assert (ran.code, ran.out) == (3, "")
+    assert [p.name for p in tmp_path.iterdir()] == [recipe.name]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--shard", "3/2"), "shard 3/2 does not exist; shards are counted from 1"),
+        (("--shard", "half"), "shard is 'half'; expected INDEX/COUNT"),
+        (("--shard", "1/2", "--scheduler", "tcp://h:1"), "--scheduler and --shard exclude"),
+        (("--cluster", "slurm", "--scheduler", "tcp://h:1"), "--scheduler and --cluster exclude"),
+        (("--cluster", "slrm"), "unknown cluster 'slrm'; nearest: slurm"),
+        (("--jobs", 3), "--jobs describes Slurm jobs; give it with --cluster slurm"),
+        (("--memory", "3GB"), "--memory describes Slurm jobs"),
+        (("--cluster", "slurm", "--jobs", 0), "jobs is 0"),
+        (("--scheduler", "tcp://h:1", "--workers", 2), "--workers is about this machine"),
+        (("--scheduler", "nowhere"), "scheduler is 'nowhere'; expected an address such as tcp://"),
+        (("--data", "/nowhere/at/all"), "the data folder /nowhere/at/all does not exist"),
+        (("--data", "/nowhere/at/all", "--dry-run"), "the data folder /nowhere/at/all does not"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(cli, recipe, tmp_path, options, told):
+    ran = cli("simulate", recipe, "--out", tmp_path / "o.zarr", "--quiet", *options)
+    assert (ran.out, ran.err.count("\n")) == ("", 1)
+    assert ran.code == (3 if "--data" in options else 2)
+    assert told in ran.err
+    assert not list(tmp_path.rglob("*.npz"))
+    assert not (tmp_path / "o.zarr").exists()
+
+
+def test_shards_become_one_cohort(cli, recipe, tmp_path):
+    from lrplan.simulate.recipe import read_recipe
+    from lrplan.simulate.shards import Shard
+    from lrplan.simulate.work import stacks_of
+
+    # The two organisms may be one stack, which goes to one shard.
+    made = read_recipe(recipe)
+    stacks = stacks_of(made.specs, made.storage, "cpu")
+    empty = next(i for i in (1, 2, 3) if not Shard(i, 3).of(stacks))
+    out = tmp_path / "small.zarr"
+    arguments = ("simulate", recipe, "--out", out, "--workers", 1, "--device", "cpu", "--shard")
+    ran = cli(*arguments, f"{empty}/3", "--json")
+    assert (ran.code, ran.json()["missing"], ran.json()["cohort"]) == (0, 2, None)
+    ran = cli(*arguments, f"{empty}/3")
+    assert "trained 0 organisms; 2 of the recipe are missing" in ran.out
+    for i in {1, 2, 3} - {empty}:
+        ran = cli(*arguments, f"{i}/3", "--json")
+        assert ran.code == 0, ran.err
+    assert (ran.json()["missing"], ran.json()["organisms"]) == (0, 2)
+    assert [p.name for p in sorted(tmp_path.iterdir())] == [recipe.name, "small.zarr"]
+
+
 def test_the_account_counts_the_diverged(capsys):
     from lrplan.cli.simulate import Account
 

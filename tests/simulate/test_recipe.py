@@ -68,6 +68,96 @@ feedback_alignment = { knet4 = 0.03, default = [0.04, 0.05] }
     }
 
 
+def test_learning_rates_by_architecture_and_task_in_either_order():
+    tail = """
+[grid.learning_rate]
+sgdm = { knet4 = { digits_simclr = 0.1, default = 0.2 }, default = 0.3 }
+adam = { digits = { mlp = [0.4, 0.5], default = 0.6 }, default = 0.7 }
+feedback_alignment = { mlp = 0.8 }
+"""
+    text = recipe(
+        rule='["sgdm", "adam", "feedback_alignment"]',
+        architecture='["mlp", "knet4"]',
+        task='["digits", "digits_simclr"]',
+        tail=tail,
+    )
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for s in parse_recipe(text).specs:
+        found.setdefault((s.rule, s.architecture, s.task), []).append(s.learning_rate)
+    assert found == {
+        ("sgdm", "mlp", "digits"): [0.3],
+        ("sgdm", "mlp", "digits_simclr"): [0.3],
+        ("sgdm", "knet4", "digits"): [0.2],
+        ("sgdm", "knet4", "digits_simclr"): [0.1],
+        ("adam", "mlp", "digits"): [0.4, 0.5],
+        ("adam", "mlp", "digits_simclr"): [0.7],
+        ("adam", "knet4", "digits"): [0.6],
+        ("adam", "knet4", "digits_simclr"): [0.7],
+        ("feedback_alignment", "mlp", "digits"): [0.8],
+        ("feedback_alignment", "mlp", "digits_simclr"): [0.8],
+        ("feedback_alignment", "knet4", "digits"): [0.05],  # the rule's own
+        ("feedback_alignment", "knet4", "digits_simclr"): [0.05],
+    }
+
+
+def test_learning_rates_are_scaled_with_the_batch():
+    text = recipe(batch_size="[32, 64, 256]", learning_rate="[0.1, 0.2]", learning_rate_batch="64")
+    found = [(s.batch_size, s.learning_rate) for s in parse_recipe(text).specs]
+    assert found == [(32, 0.05), (32, 0.1), (64, 0.1), (64, 0.2), (256, 0.4), (256, 0.8)]
+
+
+def test_several_grids_are_a_union():
+    grids = """
+[[grid]]
+rule = "sgdm"
+architecture = ["mlp", "knet4"]
+task = "digits"
+learning_rate = 0.1
+[[grid]]
+rule = "adam"
+architecture = "knet5"
+task = "digits_simclr"
+[grid.learning_rate]
+adam = 0.3
+[grid.training]
+epochs = 7
+schedule = "constant"
+[training]
+epochs = 5
+checkpoints = 3
+"""
+    found = [
+        (s.rule, s.architecture, s.task, s.learning_rate, s.epochs, s.settings["training"])
+        for s in parse_recipe(grids).specs
+    ]
+    assert found == [
+        ("sgdm", "mlp", "digits", 0.1, 5, {"schedule": "cosine"}),
+        ("sgdm", "knet4", "digits", 0.1, 5, {"schedule": "cosine"}),
+        ("adam", "knet5", "digits_simclr", 0.3, 7, {"schedule": "constant"}),
+    ]
+
+
+def test_one_grid_of_a_union_is_that_grid():
+    one, many = (
+        recipe(model_seed="[0, 1]").replace("[grid]", head) for head in ("[grid]", "[[grid]]")
+    )
+    assert parse_recipe(one).specs == parse_recipe(many).specs
+
+
+def test_the_start_is_written_down_only_where_it_is_not_random():
+    def training(text):
+        [spec] = parse_recipe(recipe(tail=f"[training]\n{text}")).specs
+        return spec.settings["training"]
+
+    assert training("") == training('start = "random"') == {"schedule": "cosine"}
+    assert training('start = "pretrained"\npretrain_epochs = 3\nepochs = 9') == {
+        "schedule": "cosine",
+        "start": "pretrained",
+        "pretrain_epochs": 3,
+    }
+    assert training('start = "pretrained"\nepochs = 9')["pretrain_epochs"] == 9
+
+
 def test_settings_reach_only_the_organisms_they_name():
     tail = "[rules.sgdm]\nmomentum = 0.5\n[architectures.knet4]\nchannels = [4, 4]"
     text = recipe(rule='["sgdm", "adam"]', architecture='["mlp", "knet4"]', tail=tail)
@@ -115,7 +205,51 @@ MISTAKES = {
     ),
     "learning rate of an unknown architecture": (
         recipe(tail="[grid.learning_rate.sgdm]\nmpl = 0.1"),
-        "unknown architecture 'mpl'; nearest: mlp",
+        "learning_rate of sgdm: unknown architecture or task 'mpl'; nearest: mlp",
+    ),
+    "learning rate of an unknown task": (
+        recipe(tail="[grid.learning_rate.sgdm]\ndigits = 0.1\ndigit = 0.1"),
+        "unknown task 'digit'; nearest: digits",
+    ),
+    "learning rate three tables deep": (
+        recipe(tail="[grid.learning_rate.sgdm.mlp.digits]\nmlp = 0.1"),
+        "is a table within two tables",
+    ),
+    "batch of the learning rate": (
+        recipe(learning_rate_batch="0"),
+        "learning_rate_batch is 0; expected a whole number of at least 1",
+    ),
+    "start": (recipe(tail='[training]\nstart = "trained"'), "unknown start.*nearest: pretrained"),
+    "start of the wrong type": (recipe(tail="[training]\nstart = [1]"), "unknown start"),
+    "no pretraining": (
+        recipe(tail='[training]\nstart = "pretrained"\npretrain_epochs = 0'),
+        "pretrain_epochs is 0",
+    ),
+    "pretraining from random weights": (
+        recipe(tail="[training]\npretrain_epochs = 3"),
+        "pretrain_epochs is given; it needs start = 'pretrained'",
+    ),
+    "key of the second grid": (
+        recipe().replace("[grid]", "[[grid]]") + "\n[[grid]]\nrul = 'sgdm'",
+        r"\[\[grid\]\] 2: unknown key 'rul'; nearest: rule",
+    ),
+    "rule of the second grid": (
+        recipe().replace("[grid]", "[[grid]]") + "\n[[grid]]\ntask = 'digits'",
+        r"\[\[grid\]\] 2: rule is missing",
+    ),
+    "the same organism in two grids": (
+        2 * recipe().replace("[grid]", "[[grid]]"),
+        "same organism twice",
+    ),
+    "grids that are no tables": ("grid = [3]", "expected tables, each headed"),
+    "no grids": ("grid = []", "expected tables, each headed"),
+    "checkpoints of one grid": (
+        recipe(tail="[grid.training]\ncheckpoints = 3"),
+        r"\[training\]: unknown key 'checkpoints'",
+    ),
+    "local response normalisation of a ResNet": (
+        recipe(architecture='"resnet18"', tail="[architectures.resnet18]\nlocal_norm = true"),
+        r"\[architectures.resnet18\]: unknown key 'local_norm'; known: stem, width",
     ),
     "settings of an unknown rule": (recipe(tail="[rules.sgd]\nmomentum = 1"), "nearest: sgdm"),
     "unknown setting of a rule": (
@@ -208,3 +342,56 @@ def test_the_starter_recipe_is_the_grid_that_the_package_promises():
     assert {s.checkpoints for s in made.specs} == {21}
     assert made.storage.units >= 512
     assert made.storage.stimuli >= 8
+
+
+PAPER = {
+    "rule": dict.fromkeys(["adam", "feedback_alignment", "information_alignment", "sgdm"], 264),
+    "architecture": dict.fromkeys(
+        ["resnet18", "resnet18v2", "resnet34", "resnet34v2", "alexnet", "alexnet_lrn"], 144
+    )
+    | dict.fromkeys(["knet4", "knet4_lrn", "knet5", "knet5_lrn"], 48),
+    "model_seed": {0: 528, 1: 528},
+    "data_seed": {0: 528, 1: 528},
+    "checkpoints": {21: 1056},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "tasks", "batches"),
+    [
+        ("nayebi2020", ["imagenet", "simclr", "wsn", "cifar10"], [128, 256, 512]),
+        ("nayebi2020-small", ["shapes", "simclr", "tones", "digits"], [64, 128, 256]),
+    ],
+)
+def test_the_recipes_of_the_paper_have_its_organisms(name, tasks, batches):
+    """4 rules x (6 architectures x 3 tasks + 4 architectures x 1) x 12 settings."""
+    from collections import Counter
+    from pathlib import Path
+
+    made = read_recipe(Path(__file__).parents[2] / "recipes" / f"{name}.toml")
+    expected = PAPER | {
+        "task": dict.fromkeys(tasks[:3], 288) | {tasks[3]: 192},
+        "batch_size": dict.fromkeys(batches, 352),
+    }
+    for factor, counts in expected.items():
+        assert Counter(getattr(s, factor) for s in made.specs) == counts, factor
+    knets = {s.architecture for s in made.specs if s.task == tasks[3]}
+    assert knets == {a for a in PAPER["architecture"] if str(a).startswith("knet")}
+    cells = Counter((s.rule, s.architecture, s.task) for s in made.specs)
+    assert len(cells) == 4 * (6 * 3 + 4)
+    assert set(cells.values()) == {12}
+    rates: dict[tuple[str, str, str], set[float]] = {}
+    for s in made.specs:
+        rate = s.learning_rate / s.batch_size
+        rates.setdefault((s.rule, s.architecture, s.task), set()).add(round(rate, 12))
+    assert all(len(each) == 1 for each in rates.values())
+    assert {s.settings["task"].get("over") for s in made.specs if s.task == "simclr"} == {tasks[0]}
+
+
+def test_the_starter_recipe_still_has_the_organisms_that_were_trained():
+    from pathlib import Path
+
+    import lrplan
+
+    made = read_recipe(Path(__file__).parents[2] / "recipes" / "starter.toml")
+    assert [s.hash for s in made.specs] == list(lrplan.open_cohort("starter").organism_ids)

@@ -15,9 +15,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from lrplan.errors import DataError, UsageError
-from lrplan.simulate import run as run_module
+from lrplan.simulate import work
+from lrplan.simulate.parts import RECIPE as PARTS_RECIPE
+from lrplan.simulate.parts import digest
 from lrplan.simulate.recipe import parse_recipe
 from lrplan.simulate.run import simulate
 
@@ -48,6 +51,19 @@ def with_parts(out: Path, parts: list[Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
+def parts(tiny, tmp_path_factory) -> list[Path]:
+    """One file per organism of `tiny`, trained in this process in the stacks of a run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    directory = tmp_path_factory.mktemp("parts")
+    for stack in work.stacks_of(tiny.specs, tiny.storage, "cpu"):
+        for spec, _, content in work.trained_parts(stack, tiny.storage, "cpu"):
+            (directory / f"{spec.hash}.npz").write_bytes(content)
+    torch.set_num_threads(before)
+    return [directory / f"{spec.hash}.npz" for spec in tiny.specs]
+
+
+@pytest.fixture(scope="module")
 def uninterrupted(tiny, tmp_path_factory):
     """The cohort of `tiny`, made by one worker in one go."""
     out = tmp_path_factory.mktemp("uninterrupted") / "tiny.zarr"
@@ -60,7 +76,7 @@ def uninterrupted(tiny, tmp_path_factory):
         on_start=lambda done, total: started.append((done, total)),
         on_organism=lambda spec, diverged: finished.append((spec.hash, diverged)),
     )
-    assert made
+    assert (made.new, made.missing) == (True, 0)
     assert started == [(0, 8)]
     assert sorted(finished) == sorted((s.hash, False) for s in tiny.specs)
     return out
@@ -87,10 +103,10 @@ def test_workers_give_what_this_process_gives(
 def test_a_second_run_finds_the_cohort_whole(tiny, parts, tmp_path, name):
     out = tmp_path / name
     partial = with_parts(out, parts)
-    assert simulate(tiny, out, device="cpu")
+    assert simulate(tiny, out, device="cpu").new
     assert not partial.exists()
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
-    assert not simulate(tiny, out, device="cpu")
+    assert not simulate(tiny, out, device="cpu").new
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
 
 
@@ -99,8 +115,8 @@ def test_parts_left_by_a_kill_after_the_last_rename_are_cleared(tiny, parts, tmp
     partial = with_parts(out, parts)
     simulate(tiny, out, device="cpu")
     with_parts(out, parts)
-    (partial / run_module.CLAIM).write_text(run_module._digest(tiny))
-    assert not simulate(tiny, out, device="cpu")
+    (partial / PARTS_RECIPE).write_text(digest(tiny))
+    assert not simulate(tiny, out, device="cpu").new
     assert not partial.exists()
 
 
@@ -137,7 +153,7 @@ def test_two_runs_do_not_write_one_cohort(tiny, tmp_path):
 def test_parts_of_another_recipe_are_kept_and_refused(tiny, tiny_text, parts, tmp_path):
     out = tmp_path / "tiny.zarr"
     partial = with_parts(out, parts[:3])
-    (partial / run_module.CLAIM).write_text(run_module._digest(tiny))
+    (partial / PARTS_RECIPE).write_text(digest(tiny))
     for change in (("[0, 1]", "[2, 3]"), ("synapses = 24", "synapses = 25")):
         other = parse_recipe(tiny_text.replace(*change))
         with pytest.raises(UsageError, match="start of another recipe"):
@@ -157,7 +173,7 @@ def test_half_written_files_are_removed_and_ignored(
         for directory in ("packed", "packed.tmp"):
             shutil.copytree(uninterrupted, partial / directory)
             (partial / directory / "zarr.json").write_text("{}")
-        assert simulate(tiny, out, device="cpu")
+        assert simulate(tiny, out, device="cpu").new
         assert not partial.exists()
     assert_same_cohort(tmp_path / "tiny.zarr", uninterrupted)
     shutil.unpack_archive(tmp_path / "tiny.zarr.zip", tmp_path / "unpacked", "zip")
@@ -235,6 +251,123 @@ def test_what_cannot_be_trained_is_refused_before_training(tiny_text, tmp_path, 
     with pytest.raises(UsageError, match=message):
         simulate(parse_recipe(text), tmp_path / "tiny.zarr", device="cpu")
     assert not list(tmp_path.iterdir())
+
+
+IMPOSSIBLE = """
+[grid]
+rule = "sgdm"
+architecture = "{architecture}"
+task = "{task}"
+[training]
+epochs = 1
+checkpoints = 2
+{settings}
+"""
+
+
+@pytest.mark.parametrize(
+    ("architecture", "task", "settings", "message"),
+    [
+        ("knet4", "simclr", '[tasks.simclr]\nover = "tones"', "simclr.over is 'tones'.*SimCLR"),
+        (
+            "alexnet",
+            "shapes",
+            '[architectures.alexnet]\nstem = "imagenet"',
+            "alexnet with the stem 'imagenet' needs images of at least .* pixels",
+        ),
+    ],
+)
+def test_combinations_that_cannot_be_are_refused_with_what_to_do(
+    tmp_path, architecture, task, settings, message
+):
+    text = IMPOSSIBLE.format(architecture=architecture, task=task, settings=settings)
+    with pytest.raises(UsageError, match=message):
+        simulate(parse_recipe(text), tmp_path / "c.zarr", device="cpu")
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_that_are_missing_are_named_before_training(tiny_text, tmp_path, monkeypatch):
+    monkeypatch.delenv("LRPLAN_DATA", raising=False)
+    text = tiny_text.replace('["digits", "digits_simclr"]', '["digits", "cifar10"]')
+    recipe = parse_recipe(text)
+    with pytest.raises(UsageError, match="'cifar10' needs data.*--data FOLDER"):
+        simulate(recipe, tmp_path / "c.zarr", device="cpu")
+    with pytest.raises(DataError, match="the data folder .*nowhere does not exist"):
+        simulate(recipe, tmp_path / "c.zarr", device="cpu", data=tmp_path / "nowhere")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match="no data of the task 'cifar10' at .*empty"):
+        simulate(recipe, tmp_path / "c.zarr", device="cpu", data=empty)
+    assert "LRPLAN_DATA" not in os.environ
+    assert [p.name for p in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"),
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+    ids=["python", "linux", "windows", "cuda"],
+)
+def test_a_stack_without_memory_is_halved_and_goes_on(tiny, trained, monkeypatch, error):
+    sizes = []
+
+    def train(specs, storage, device):
+        sizes.append(len(specs))
+        if len(specs) > 1:
+            raise error
+        return [t for t in trained if t.spec == specs[0]]
+
+    monkeypatch.setattr(work, "train", train)
+    stack = list(tiny.specs[:3])
+    found = list(work.trained_parts(stack, tiny.storage, "cpu"))
+    assert [spec for spec, _, _ in found] == stack
+    assert sizes == [3, 1, 2, 1, 1]
+
+    def never(specs, storage, device):
+        raise error
+
+    monkeypatch.setattr(work, "train", never)
+    with pytest.raises(DataError, match="too little memory for one organism .*mlp on digits"):
+        list(work.trained_parts(stack, tiny.storage, "cpu"))
+
+
+def test_other_faults_of_training_are_not_taken_for_want_of_memory(tiny, monkeypatch):
+    def train(specs, storage, device):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(work, "train", train)
+    with pytest.raises(RuntimeError, match="a fault"):
+        list(work.trained_parts(list(tiny.specs[:2]), tiny.storage, "cpu"))
+
+
+def test_stacks_are_even_and_depend_on_the_recipe_alone(tiny_text):
+    seeds = ", ".join(map(str, range(17)))
+    recipe = parse_recipe(tiny_text.replace("[0, 1]", f"[{seeds}]"))
+    stacks = work.stacks_of(recipe.specs, recipe.storage, "cpu")
+    assert sorted(s.hash for stack in stacks for s in stack) == sorted(s.hash for s in recipe.specs)
+    assert max(map(len, stacks)) <= work.MOST_ON_CPU
+    assert max(map(len, stacks)) - min(map(len, stacks)) <= 1
+
+
+def test_a_rate_at_which_everything_diverges_is_finished_and_marked(tiny_text, tmp_path):
+    text = tiny_text.replace("[grid]", "[grid]\nlearning_rate = 1e5")
+    recipe = parse_recipe(text.replace('["sgdm", "information_alignment"]', '"sgdm"'))
+    lost = []
+    simulate(
+        recipe,
+        tmp_path / "c.zarr",
+        workers=1,
+        device="cpu",
+        on_organism=lambda spec, diverged: lost.append(diverged),
+    )
+    assert lost == [True] * 4
+    from lrplan import open_cohort
+
+    assert open_cohort(tmp_path / "c.zarr").info()["diverged"] == 4
 
 
 def test_an_output_in_a_file_is_a_data_error(tiny, tmp_path):
