@@ -7,16 +7,16 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 
+from lrplan.simulate.architectures import architectures
 from lrplan.simulate.measure import STATISTICS_EXAMPLES, populations_of
 from lrplan.simulate.network import Network, Pass
 from lrplan.simulate.recipe import Storage
-from lrplan.simulate.tasks import Data, Task
-from lrplan.simulate.train import build
+from lrplan.simulate.tasks import tasks
+from lrplan.simulate.train import network_for
 from lrplan.spec import OrganismSpec
 
 MOST = {"cpu": 64, "cuda": 512}
@@ -59,37 +59,31 @@ def stack_size(
         At least 1, at most the number of organisms.
     """
     device = torch.device(device)
-    _, task, settings, data, network = build(specs[0])
+    shape = _shape(specs[0])
+    network = network_for(specs[0], shape)
     weights = sum(int(np.prod(layer.shape)) for layer in network.layers)
     convolves = any(len(layer.shape) > 2 for layer in network.layers)
     if device.type == "cpu" and (convolves or weights > FEW_WEIGHTS):
         return 1
     if free_bytes is None:
         free_bytes = _free_bytes(device)
-    each = organism_bytes(specs[0], storage, network, task, settings, data)
+    each = organism_bytes(specs[0], storage)
     fit = int(SHARE_OF_FREE * free_bytes / each)
     return max(1, min(fit, MOST.get(device.type, MOST["cuda"]), len(specs)))
 
 
-def organism_bytes(
-    spec: OrganismSpec,
-    storage: Storage,
-    network: Network,
-    task: Task,
-    settings: dict[str, Any],
-    data: Data,
-) -> int:
+def organism_bytes(spec: OrganismSpec, storage: Storage) -> int:
     """Estimate the memory that one more organism in a stack takes.
 
     The activations that a pass keeps for its way back are counted in a pass without memory, on
-    torch's meta device.
+    torch's meta device. No data are read.
     """
+    shape = _shape(spec)
+    network = network_for(spec, shape)
     weights = sum(int(np.prod(layer.shape)) for layer in network.layers)
     # Weights, gradients, two moments and one temporary; backward weights, drawn and moved.
     learning = 4 * weights * 7
-    views = _views(spec, task, settings, data)
-    shape = data.train.shape[1:]
-    activations = _saved_bytes(network, (spec.batch_size * views, *shape))
+    activations = _saved_bytes(network, (spec.batch_size * _views(spec, shape), *shape))
     example = torch.zeros(1, *shape)
     populations = populations_of(network, storage, example)
     everywhere = populations_of(network, replace(storage, populations="all"), example)
@@ -104,10 +98,19 @@ def organism_bytes(
     return learning + max(2 * activations, shown, jacobians) + on_host
 
 
-def _views(spec: OrganismSpec, task: Task, settings: dict[str, Any], data: Data) -> int:
+def _shape(spec: OrganismSpec) -> tuple[int, int, int]:
+    """Return the shape of the examples, which are not read for it."""
+    task = tasks.get(spec.task)
+    settings = task.settings | dict(spec.settings.get("task", {}))
+    return task.extent(architectures.get(spec.architecture).size, settings).shape
+
+
+def _views(spec: OrganismSpec, shape: tuple[int, int, int]) -> int:
     """Return how many views of an example a network sees."""
-    shown = torch.from_numpy(data.test[:1])
+    task = tasks.get(spec.task)
+    settings = task.settings | dict(spec.settings.get("task", {}))
     drawn = task.augmentation(np.random.default_rng(0), 1, 1, settings)
+    shown = torch.zeros(1, *shape)
     return len(task.views(shown, None if drawn is None else torch.from_numpy(drawn[0])))
 
 

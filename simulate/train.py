@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,10 +87,16 @@ def build(spec: OrganismSpec) -> tuple[Rule, Task, dict[str, Any], Data, Network
     data = task.load(architecture.size, task_settings)
     if _pretrain_epochs(spec):
         _, data = halves(data)
-    shape = data.train.shape[1:]
+    return rule, task, task_settings, data, network_for(spec, data.train.shape[1:])
+
+
+def network_for(spec: OrganismSpec, shape: Sequence[int]) -> Network:
+    """Return the network of a spec for examples in the shape (channel, row, column)."""
+    task = tasks.get(spec.task)
+    head = task.head(task.settings | dict(spec.settings.get("task", {})))
+    architecture = architectures.get(spec.architecture)
     settings = architecture.settings | dict(spec.settings.get("architecture", {}))
-    network = architecture.build(shape, task.head(task_settings), **settings)
-    return rule, task, task_settings, data, network
+    return architecture.build(tuple(shape), head, **settings)
 
 
 def checkpoint_steps(spec: OrganismSpec, examples: int) -> list[int]:

@@ -27,7 +27,7 @@ class Forest:
         Class of each row.
     classes : int
         How many classes there are; `index` need not hold them all.
-    max_features : "sqrt", "log2", int, float or None
+    max_features : "sqrt", "log2", int, float or None, default "sqrt"
         Features that are looked at for a split; None is all.
     max_samples : float, optional
         Share of the rows that a tree draws; by default as many as there are.
@@ -43,7 +43,7 @@ class Forest:
         index: np.ndarray,
         classes: int,
         *,
-        max_features: Any,
+        max_features: Any = "sqrt",
         max_samples: float | None = None,
         balanced: bool = False,
         random_state: int,

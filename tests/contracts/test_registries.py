@@ -7,6 +7,8 @@ import uuid
 
 import pytest
 
+from lrplan.analyses import analyses
+from lrplan.classifiers import classifiers
 from lrplan.errors import UsageError
 from lrplan.modalities import modalities
 from lrplan.observables import families
@@ -16,7 +18,10 @@ from lrplan.simulate.optimizers import optimizers
 from lrplan.simulate.rules import rules
 from lrplan.simulate.tasks import tasks
 
-REGISTRIES = [rules, architectures, tasks, modalities, families, optimizers]
+REGISTRIES = [
+    *(rules, architectures, tasks, modalities, families, optimizers),
+    *(classifiers, analyses),
+]
 
 
 @pytest.fixture(params=REGISTRIES, ids=lambda r: r.kind)

@@ -261,14 +261,13 @@ def test_the_size_of_a_stack_fits_the_memory():
     made = recipe("knet4")
     spec, storage = made.specs[0], made.storage
     specs = [replace(spec, model_seed=i) for i in range(40)]
-    _, task, settings, data, network = build(spec)
-    each = organism_bytes(spec, storage, network, task, settings, data)
+    each = organism_bytes(spec, storage)
     assert each > spec.batch_size * 4 * 16 * 16  # more than its images
     assert stack_size(specs, storage, "cuda", free_bytes=10 * each) == 8
     assert stack_size(specs, storage, "cuda", free_bytes=each // 10) == 1
     assert stack_size(specs, storage, "cuda", free_bytes=10**6 * each) == 40
     larger = replace(spec, batch_size=spec.batch_size * 4)
-    assert organism_bytes(larger, storage, network, task, settings, data) > each
+    assert organism_bytes(larger, storage) > each
 
 
 def test_on_a_cpu_only_small_networks_without_convolutions_are_stacked():

@@ -78,7 +78,8 @@ def test_spikes_have_the_law_of_the_modality_counts(tmp_path):
     files = write_nwb(signal, tmp_path / "o", noise_sd=0.5, kind="spikes", rng=rng())
     gain = spike_gain(signal, noise_sd=0.5, trials=10, window_s=1.0)
     written = read_nwb(files).data["activity"].values[0] / gain
-    counted = modalities.get("counts").measure(signal, noise_sd=0.5, rng=rng(2))
+    counts = modalities.get("counts")
+    [counted] = counts.measure(signal, noise_sd=[0.5], first=signal[0], rng=rng(2))
     step = 0.5**2 / signal[0].mean()
     np.testing.assert_allclose(written / step, np.rint(written / step), atol=1e-6)
     np.testing.assert_allclose(written.mean(axis=-1), counted.mean(axis=-1), atol=0.15)
