@@ -11,7 +11,18 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from lrplan.cli import _output, cohort, design, inspect, list_, record, score, simulate
+from lrplan.cli import (
+    _output,
+    analyse,
+    claims,
+    cohort,
+    design,
+    inspect,
+    list_,
+    record,
+    score,
+    simulate,
+)
 from lrplan.errors import EXIT_DATA, EXIT_DONE, EXIT_FAULT, EXIT_USAGE, LrplanError
 
 INTERRUPTED = 130
@@ -48,10 +59,18 @@ app.command("inspect", epilog=inspect.EPILOG)(inspect.inspect)
 app.command("score", epilog=score.EPILOG)(score.score)
 app.command("record", epilog=record.EPILOG)(record.record)
 app.command("simulate", epilog=simulate.EPILOG)(simulate.simulate)
+app.command("analyse", epilog=analyse.EPILOG)(analyse.analyse)
+app.command("claims", epilog=claims.EPILOG)(claims.claims)
 app.command("list", epilog=list_.EPILOG)(list_.list_kind)
-cohorts = typer.Typer(help="Show what a cohort holds.", epilog=cohort.EPILOG, **SETTINGS)
+cohorts = typer.Typer(
+    help="Look into cohorts, check, join and divide them.", epilog=cohort.EPILOG, **SETTINGS
+)
 cohorts.command("info", epilog=cohort.INFO_EPILOG)(cohort.info)
 cohorts.command("organisms", epilog=cohort.ORGANISMS_EPILOG)(cohort.organisms)
+cohorts.command("check", epilog=cohort.CHECK_EPILOG)(cohort.check)
+cohorts.command("merge", epilog=cohort.MERGE_EPILOG)(cohort.merge)
+cohorts.command("select", epilog=cohort.SELECT_EPILOG)(cohort.select)
+cohorts.command("import", epilog=cohort.IMPORT_EPILOG)(cohort.import_)
 app.add_typer(cohorts, name="cohort")
 
 

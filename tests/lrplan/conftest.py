@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from lrplan import schema
 from lrplan.cohort import Cohort, open_cohort
@@ -29,6 +30,13 @@ def _make_cohort(
     small: int = 0,
     bits: int = 8,
     seed: int = 0,
+    rules: Sequence[str] = RULES,
+    architectures: Sequence[str] = ("knet4", "mlp"),
+    tasks: Sequence[str] = ("digits_simclr", "digits"),
+    starts: Sequence[str] = (),
+    spoiled: Sequence[str] = (),
+    short: int = 0,
+    without: Sequence[str] = (),
 ) -> Cohort:
     """Write a cohort in which a rule's activity grows over training by a rate of its own.
 
@@ -44,20 +52,31 @@ def _make_cohort(
         How many of the first organisms are marked as diverged.
     small : int
         How many of the first populations hold half of the units.
+    rules, architectures, tasks : sequence of str
+        What organisms are of, in turn.
+    starts : sequence of str
+        From what weights training starts, in turn, if the specs say so.
+    spoiled : sequence of str
+        Observables that are NaN in one population.
+    short : int
+        How many of the first populations lack the observables of the last checkpoint.
+    without : sequence of str
+        Groups that are not written.
     """
     rng = np.random.default_rng(seed)
-    rules = [r for r in RULES for _ in range(per_rule)]
+    kinds = tuple(rules)
+    rules = [r for r in kinds for _ in range(per_rule)]
     n = len(rules)
-    architectures = ["mlp" if i % 2 else "knet4" for i in range(n)]
-    tasks = ["digits" if i // 2 % 2 else "digits_simclr" for i in range(n)]
+    architectures = [architectures[i % 2 % len(architectures)] for i in range(n)]
+    tasks = [tasks[i // 2 % 2 % len(tasks)] for i in range(n)]
     rates = [0.02 if i // 4 % 2 else 0.05 for i in range(n)]
     writer = schema.CohortWriter(path, {"name": "made", "recipe": ""})
     writer.write("organisms", "id", np.array([f"{i:016x}" for i in range(n)], dtype=object))
     for name, words in {
         "rule": rules,
-        "credit": rules,
-        "optimizer": ["sgdm"] * n,
-        "objective": ["supervised"] * n,
+        "credit": ["backpropagation" if r in ("sgdm", "adam") else r for r in rules],
+        "optimizer": ["adam" if r == "adam" else "sgdm" for r in rules],
+        "objective": ["self-supervised" if "simclr" in t else "supervised" for t in tasks],
         "architecture": architectures,
         "task": tasks,
     }.items():
@@ -68,9 +87,15 @@ def _make_cohort(
         writer.write("organisms", name, np.arange(n))
     writer.write("organisms", "finished", np.ones(n, dtype=np.int8))
     writer.write("organisms", "diverged", (np.arange(n) < diverged).astype(np.int8))
-    writer.write("organisms", "spec", np.array([json.dumps({"i": i}) for i in range(n)], object))
+    specs: list[dict[str, object]] = [{"i": i} for i in range(n)]
+    if starts:
+        for i, spec in enumerate(specs):
+            spec["settings"] = {"training": {"start": starts[i // 2 % 2 % len(starts)]}}
+    writer.write("organisms", "spec", np.array([json.dumps(s) for s in specs], object))
+    learned = np.linspace(0.1, 0.9, checkpoints, dtype=np.float32)
     for name in ("performance", "loss"):
-        writer.write("behaviour", name, rng.random((n, checkpoints), dtype=np.float32))
+        values = learned + 0.01 * rng.random((n, checkpoints), dtype=np.float32)
+        writer.write("behaviour", name, values)
     writer.write("behaviour", "examples", np.tile(np.arange(checkpoints), (n, 1)))
     populations = 2 * n
     organism = np.repeat(np.arange(n), 2)
@@ -82,7 +107,7 @@ def _make_cohort(
         writer.write("populations", name, held.astype(np.int32))
     writer.write("populations", "weights", np.full(populations, 1000, dtype=np.int32))
     writer.write_categories("populations", "layer_position", ["early", "deep"] * n)
-    growth = np.array([RULES.index(r) for r in rules])[organism] * effect
+    growth = np.array([kinds.index(r) for r in rules])[organism] * effect
     growth = growth + individual * rng.random(n)[organism]
     gain = 1 + growth[:, None] * np.linspace(0, 1, checkpoints)
     base = np.maximum(rng.standard_normal((populations, 1, stimuli, units)), 0)
@@ -93,16 +118,22 @@ def _make_cohort(
     synapses = rng.standard_normal((populations, 1, 30)) * gain[:, :, None]
     paired = rng.standard_normal((populations, 1, 2, 6, 6)) * gain[:, :, None, None, None]
     for name, values in (("responses", responses), ("synapses", synapses), ("paired", paired)):
+        if name in without:
+            continue
         if bits == 8:
             for suffix, part in zip(("", "_scale", "_offset"), schema.encode(values), strict=True):
                 writer.write(name, name + suffix, part)
         else:
             writer.write(name, name, values.astype(np.float16))
-    names = [o.name for _, o in all_observables()]
-    writer.write("observables", "observable", np.array(names, dtype=object))
-    writer.write(
-        "observables", "observables", np.zeros((populations, checkpoints, 45), dtype=np.float32)
-    )
+    if "observables" not in without:
+        names = [o.name for _, o in all_observables()]
+        # A stream of its own, so that the arrays above stay what they were without it.
+        own = np.random.default_rng((seed, 1)).lognormal(0, 0.1, (populations, 1, len(names)))
+        values = (own * gain[:, :, None]).astype(np.float32)
+        values[0, 0, np.isin(names, list(spoiled))] = np.nan
+        values[:short, -1] = np.nan
+        writer.write("observables", "observable", np.array(names, dtype=object))
+        writer.write("observables", "observables", values)
     writer.close()
     return open_cohort(path)
 
@@ -123,3 +154,52 @@ def separable(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 def equal(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     """Rules that differ in nothing but their names."""
     return _make_cohort(tmp_path_factory.mktemp("cohort") / "equal.zarr", effect=0.0)
+
+
+class Light(ClassifierMixin, BaseEstimator):
+    """The nearest mean of each label, in z-scores."""
+
+    summary = "nearest mean"
+    cites = "a test"
+
+    @classmethod
+    def make(cls, *, sessions, static, random_state, effort, workers):
+        return cls()
+
+    def fit(self, X, y, groups=None):
+        assert groups is not None
+        self.centre_, self.spread_ = X.mean(axis=0), X.std(axis=0) + 1e-12
+        Z = (X - self.centre_) / self.spread_
+        self.classes_ = np.unique(y)
+        self.means_ = np.stack([Z[y == k].mean(axis=0) for k in self.classes_])
+        return self
+
+    def predict(self, X):
+        Z = (X - self.centre_) / self.spread_
+        far = ((Z[:, None] - self.means_) ** 2).sum(axis=-1)
+        return self.classes_[far.argmin(axis=1)]
+
+
+class Nearest(Light):
+    """The label of the nearest recording, which knows an organism again by its other layers."""
+
+    def fit(self, X, y, groups=None):
+        super().fit(X, y, groups)
+        self.means_, self.labels_ = (X - self.centre_) / self.spread_, y
+        return self
+
+    def predict(self, X):
+        Z = (X - self.centre_) / self.spread_
+        return self.labels_[((Z[:, None] - self.means_) ** 2).sum(axis=-1).argmin(axis=1)]
+
+
+@pytest.fixture
+def light() -> Iterator[type[Light]]:
+    """Register classifiers that cost next to nothing as ``light`` and ``nearest``."""
+    from lrplan.classifiers import classifiers
+
+    classifiers.names()
+    classifiers.add("light", Light)
+    classifiers.add("nearest", Nearest)
+    yield Light
+    del classifiers._entries["light"], classifiers._entries["nearest"]
