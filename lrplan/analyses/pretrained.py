@@ -1,0 +1,124 @@
+"""Starting from trained weights in place of random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lrplan.analyses import REVIEWS, Analysis, Result, analyses
+from lrplan.analyses._scoring import Job, accuracy_dataset, classifier_names, open_study, run_jobs
+from lrplan.analyses._scoring import scored as score
+from lrplan.analyses._trajectories import training_start
+from lrplan.errors import DataError
+from lrplan.plots import plot_pretrained
+
+if TYPE_CHECKING:
+    from lrplan.cohort import Cohort
+
+
+def run(
+    cohort: Cohort,
+    *,
+    rng: np.random.Generator,
+    measure: str | Sequence[str] | None = None,
+    classifier: str = "random_forest",
+    label: str = "rule",
+    splits: int = 10,
+    rules: Sequence[str] | None = None,
+    shuffle_labels: bool = False,
+    observables: str | Sequence[str] = "paper",
+    effort: str = "quick",
+) -> Result:
+    """Train on organisms that started from one kind of weights, and test on each kind.
+
+    An animal has learned before the experiment begins. Every test is on organisms that were not
+    trained on. Options as for `lrplan.analyses.separation.run`.
+
+    Returns
+    -------
+    Result
+        ``accuracy`` over (measure, trained, tested): the starts, as the setting ``start`` of a
+        recipe's training names them; ``random`` where it names none.
+
+    Raises
+    ------
+    DataError
+        If all organisms started alike.
+    """
+    [kind] = classifier_names([classifier], ())
+    study = open_study(
+        cohort,
+        rng=rng,
+        measure=measure,
+        label=label,
+        shuffle_labels=shuffle_labels,
+        rules=rules,
+        observables=observables,
+        effort=effort,
+    )
+    data = study.any
+    start = training_start(cohort, data)
+    starts = [str(s) for s in np.unique(start)]
+    if len(starts) < 2:
+        raise DataError(
+            f"all organisms of the cohort {cohort.name!r} started from {starts[0]} weights; this "
+            "analysis needs organisms of which some have another training.start in their recipe "
+            "(see docs/simulate.md)"
+        )
+    truth = data.labels[label]
+    for s in starts:
+        of_kind = [
+            len(np.unique(data.organisms[(start == s) & (truth == k)])) for k in np.unique(truth)
+        ]
+        if min(of_kind) < 4:
+            raise DataError(
+                f"the cohort {cohort.name!r} has {min(of_kind)} organisms of the {label} "
+                f"{str(np.unique(truth)[int(np.argmin(of_kind))])!r} that started from {s} "
+                "weights; at least 4 of each are needed"
+            )
+    sets, groups = study.splits(splits)
+    jobs = [
+        Job(kind, d.table(), d.y, groups, ~test & (start == trained), test, study.seed + i)
+        for d in study.data.values()
+        for trained in starts
+        for i, test in enumerate(sets.test)
+    ]
+    labels = iter(run_jobs(jobs, effort=study.effort))
+    scores = {}
+    for m in study.measures:
+        for trained in starts:
+            predicted = np.stack([next(labels)[0] for _ in sets.test])
+            for tested in starts:
+                part = np.where(start == tested, predicted, -1)
+                scores[m, trained, tested] = score(part, sets, study.scorer)
+    return study.result(
+        "pretrained",
+        accuracy_dataset(
+            scores,
+            {"measure": study.measures, "trained": starts, "tested": starts},
+            chance=study.scorer.chance,
+        ),
+        options={
+            "classifier": kind,
+            "label": label,
+            "splits": splits,
+            "rules": None if rules is None else list(rules),
+            "shuffle_labels": shuffle_labels,
+        },
+        estimates={key: s.estimate for key, s in scores.items()},
+    )
+
+
+analyses.add(
+    "pretrained",
+    Analysis(
+        name="pretrained",
+        summary="can rules be told apart in organisms that have learned before",
+        cites=REVIEWS,
+        needs="observables; organisms with two different starts of training",
+        run=run,
+        plot=plot_pretrained,
+    ),
+)

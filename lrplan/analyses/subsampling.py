@@ -1,0 +1,146 @@
+"""Fewer samples of a trajectory, closer together or farther apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lrplan.analyses import PAPER, Analysis, Result, analyses
+from lrplan.analyses._scoring import (
+    Job,
+    accuracy_dataset,
+    classifier_names,
+    open_study,
+    run_jobs,
+    scored,
+)
+from lrplan.design import positive_int
+from lrplan.errors import UsageError
+from lrplan.plots import plot_subsampling
+
+if TYPE_CHECKING:
+    from lrplan.cohort import Cohort
+
+
+def run(
+    cohort: Cohort,
+    *,
+    rng: np.random.Generator,
+    measure: str | Sequence[str] | None = None,
+    classifier: str = "random_forest",
+    samples: Sequence[int] | None = None,
+    period: Sequence[int] | None = None,
+    label: str = "rule",
+    splits: int = 10,
+    rules: Sequence[str] | None = None,
+    shuffle_labels: bool = False,
+    observables: str | Sequence[str] = "paper",
+    effort: str = "quick",
+) -> Result:
+    """Sample trajectories a number of times at a fixed period, as figure 4(a) of the paper.
+
+    Where the samples start is drawn anew for each split, and is the same for all organisms and
+    measures.
+
+    Parameters
+    ----------
+    samples : sequence of int, optional
+        How many sessions; by default from 2 to all checkpoints.
+    period : sequence of int, optional
+        Checkpoints from one to the next; by default from 1 to half of the checkpoints.
+    cohort, rng, measure, classifier, label, splits, rules, shuffle_labels, observables, effort
+        As for `lrplan.analyses.separation.run`.
+
+    Returns
+    -------
+    Result
+        ``accuracy`` over (measure, samples, period); NaN where the samples do not fit.
+    """
+    [kind] = classifier_names([classifier], ())
+    study = open_study(
+        cohort,
+        rng=rng,
+        measure=measure,
+        label=label,
+        shuffle_labels=shuffle_labels,
+        rules=rules,
+        observables=observables,
+        effort=effort,
+    )
+    available = study.any.sessions
+    counts = _numbers(samples, "samples", default_samples(available))
+    periods = _numbers(period, "period", default_periods(available))
+    fits = [(n, p) for n in counts for p in periods if (n - 1) * p < available]
+    if not fits:
+        raise UsageError(
+            f"{min(counts)} samples {min(periods)} checkpoints apart do not fit into the cohort's "
+            f"{available} checkpoints; ask for fewer samples or a smaller period"
+        )
+    sets, groups = study.splits(splits)
+    # One place for each split, so that designs differ as little as they can in where they look.
+    place = np.random.default_rng((study.seed, 5)).random(len(sets.test))
+    jobs = []
+    for data in study.data.values():
+        for n, p in fits:
+            start = np.floor(place * (available - (n - 1) * p)).astype(int)
+            tables = {s: data.table(s + p * np.arange(n)) for s in np.unique(start)}
+            jobs += [
+                Job(kind, tables[start[i]], data.y, groups, ~test, test, study.seed + i)
+                for i, test in enumerate(sets.test)
+            ]
+    labels = iter(run_jobs(jobs, effort=study.effort))
+    scores = {
+        (m, n, p): scored(np.stack([next(labels)[0] for _ in sets.test]), sets, study.scorer)
+        for m in study.measures
+        for n, p in fits
+    }
+    return study.result(
+        "subsampling",
+        accuracy_dataset(
+            scores,
+            {"measure": study.measures, "samples": counts, "period": periods},
+            chance=study.scorer.chance,
+        ),
+        options={
+            "classifier": kind,
+            "label": label,
+            "splits": splits,
+            "rules": None if rules is None else list(rules),
+            "shuffle_labels": shuffle_labels,
+        },
+        estimates={(m, str(n), str(p)): s.estimate for (m, n, p), s in scores.items()},
+    )
+
+
+def default_samples(available: int) -> list[int]:
+    """Return 2, 3, 5 and roughly half of the checkpoints, and all of them."""
+    return sorted({n for n in (2, 3, 5, (available + 1) // 2, available) if 2 <= n <= available})
+
+
+def default_periods(available: int) -> list[int]:
+    """Return 1, 2, 5 and half of the checkpoints."""
+    return sorted({p for p in (1, 2, 5, (available - 1) // 2) if 1 <= p < available}) or [1]
+
+
+def _numbers(value: Sequence[int] | None, what: str, default: list[int]) -> list[int]:
+    if value is None:
+        return default
+    numbers = sorted({positive_int(v, what) for v in value})
+    if not numbers:
+        raise UsageError(f"{what} is empty; expected at least one whole number")
+    return numbers
+
+
+analyses.add(
+    "subsampling",
+    Analysis(
+        name="subsampling",
+        summary="how often and how far apart must a trajectory be sampled",
+        cites=f"{PAPER}, figure 4(a)",
+        needs="observables at 2 checkpoints; 4 organisms of each label",
+        run=run,
+        plot=plot_subsampling,
+    ),
+)

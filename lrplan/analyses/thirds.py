@@ -1,0 +1,114 @@
+"""Trained on one third of a trajectory, tested on another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lrplan.analyses import PAPER, Analysis, Result, analyses
+from lrplan.analyses._scoring import (
+    Job,
+    accuracy_dataset,
+    classifier_names,
+    open_study,
+    run_jobs,
+    scored,
+)
+from lrplan.errors import DataError
+from lrplan.plots import plot_thirds
+
+if TYPE_CHECKING:
+    from lrplan.cohort import Cohort
+
+THIRDS = ("early", "middle", "late")
+
+
+def run(
+    cohort: Cohort,
+    *,
+    rng: np.random.Generator,
+    measure: str | Sequence[str] | None = None,
+    classifier: str = "random_forest",
+    label: str = "rule",
+    splits: int = 10,
+    rules: Sequence[str] | None = None,
+    shuffle_labels: bool = False,
+    observables: str | Sequence[str] = "paper",
+    effort: str = "quick",
+) -> Result:
+    """Train on a consecutive third of training and test on each, as figure 4(b) of the paper.
+
+    Organisms that are tested were not trained on. Checkpoints that make no whole third are left
+    out at the end. Options as for `lrplan.analyses.separation.run`.
+
+    Returns
+    -------
+    Result
+        ``accuracy`` over (measure, trained, tested).
+    """
+    [kind] = classifier_names([classifier], ())
+    study = open_study(
+        cohort,
+        rng=rng,
+        measure=measure,
+        label=label,
+        shuffle_labels=shuffle_labels,
+        rules=rules,
+        observables=observables,
+        effort=effort,
+    )
+    length = study.any.sessions // 3
+    if length < 1:
+        raise DataError(
+            f"the cohort {cohort.name!r} has {study.any.sessions} checkpoints; at least 3 are "
+            "needed for thirds"
+        )
+    sets, groups = study.splits(splits)
+    jobs = []
+    for data in study.data.values():
+        tables = tuple(data.table(range(i * length, (i + 1) * length)) for i in range(3))
+        jobs += [
+            Job(kind, t, data.y, groups, ~test, test, study.seed + i, tested_on=tables)
+            for t in tables
+            for i, test in enumerate(sets.test)
+        ]
+    labels = iter(run_jobs(jobs, effort=study.effort))
+    scores = {}
+    for m in study.measures:
+        for trained in THIRDS:
+            each = [next(labels) for _ in sets.test]
+            for k, tested in enumerate(THIRDS):
+                predicted = np.stack([p[k] for p in each])
+                scores[m, trained, tested] = scored(predicted, sets, study.scorer)
+    return study.result(
+        "thirds",
+        accuracy_dataset(
+            scores,
+            {"measure": study.measures, "trained": THIRDS, "tested": THIRDS},
+            chance=study.scorer.chance,
+        ),
+        options={
+            "classifier": kind,
+            "label": label,
+            "splits": splits,
+            "rules": None if rules is None else list(rules),
+            "shuffle_labels": shuffle_labels,
+            "checkpoints_per_third": length,
+        },
+        estimates={key: s.estimate for key, s in scores.items()},
+    )
+
+
+analyses.add(
+    "thirds",
+    Analysis(
+        name="thirds",
+        summary="does what is learnt from one third of training hold in another",
+        cites=f"{PAPER}, figure 4(b)",
+        needs="observables at 3 checkpoints; 4 organisms of each label",
+        run=run,
+        plot=plot_thirds,
+    ),
+)

@@ -1,0 +1,278 @@
+"""Fewer units and more noise, for each measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lrplan.analyses import PAPER, Analysis, Result, analyses
+from lrplan.analyses._scoring import (
+    Job,
+    Scored,
+    Study,
+    accuracy_dataset,
+    check_labels,
+    classifier_names,
+    open_study,
+    run_jobs,
+    scored,
+)
+from lrplan.analyses._trajectories import Table, measure_names, table
+from lrplan.design import MEASURES, Design, positive_int
+from lrplan.errors import DataError, UsageError
+from lrplan.evaluation import Estimate
+from lrplan.examples import assemble
+from lrplan.features import observe
+from lrplan.plots import plot_units_noise
+from lrplan.recording import draw_key
+
+if TYPE_CHECKING:
+    from lrplan.cohort import Cohort
+
+UNITS = (10, 30, 100, 300)
+NOISE = (0.0, 0.3, 1.0, 3.0)
+DRAWS = 2
+
+
+def run(
+    cohort: Cohort,
+    *,
+    rng: np.random.Generator,
+    measure: str | Sequence[str] | None = None,
+    classifier: str = "random_forest",
+    units: Sequence[int] | None = None,
+    noise: Sequence[float] = NOISE,
+    whole: bool = False,
+    rules: Sequence[str] | None = None,
+    label: str = "rule",
+    splits: int = 8,
+    shuffle_labels: bool = False,
+    observables: str | Sequence[str] = "paper",
+    effort: str = "quick",
+) -> Result:
+    """Record fewer units with more noise, for each measure, as figure 5 of the paper.
+
+    Noise is a fraction of the population's signal standard deviation (the paper's was absolute,
+    in values that are not public). Units and noise are drawn twice, for alternate rounds of
+    splits; both lie in the interval.
+
+    Parameters
+    ----------
+    measure : str or sequence of str, optional
+        By default each of which single units are stored.
+    units : sequence of int, optional
+        Neurons, synapses or pre-post pairs recorded; by default 10, 30, 100, 300, as far as the
+        cohort stores them.
+    noise : sequence of float
+        Standard deviations.
+    whole : bool, default False
+        Only populations of which the cohort stores every unit.
+    rules : sequence of str, optional
+        Only these; the paper told feedback from information alignment.
+    cohort, rng, classifier, label, splits, shuffle_labels, observables, effort
+        As for `lrplan.analyses.separation.run`.
+
+    Returns
+    -------
+    Result
+        ``accuracy`` over (measure, units, noise); over measure ``all_units``, with every unit and
+        no noise. These are the stored observables, which average over all validation examples:
+        for activity and paired they differ from a recording by its number of stimuli, too.
+    """
+    [kind] = classifier_names([classifier], ())
+    levels = _levels(noise)
+    asked = _stored(cohort) if measure is None else measure_names(measure, cohort)
+    study = open_study(
+        cohort,
+        rng=rng,
+        measure=asked,
+        label=label,
+        shuffle_labels=shuffle_labels,
+        rules=rules,
+        observables=observables,
+        effort=effort,
+    )
+    if whole:
+        study = study.take(_stored_whole(cohort, study))
+        check_labels(study.any, cohort.name, label)
+    data = study.any
+    counts = _counts(cohort, units, study.measures, data.populations)
+    sets, groups = study.splits(splits)
+    scores: dict[tuple[str, int, float], Scored] = {}
+    ideal, _ = study.score({m: (kind, d.table()) for m, d in study.data.items()}, sets)
+    short: dict[str, None] = {}
+    for m in study.measures:
+        jobs = []
+        cells = [(n, s) for n in counts for s in levels]
+        parts = tuple(MEASURES) if m == "all" else tuple(m.split("+"))
+        for part in parts:
+            held = cohort.stored_units(part)[data.populations]
+            if (held < max(counts)).any():
+                short[
+                    f"{int((held < max(counts)).sum())} of {len(held)} populations hold fewer than "
+                    f"{max(counts)} units for {part} and were recorded whole"
+                ] = None
+        drawn = [_record(cohort, m, parts, counts, levels, study, i) for i in range(DRAWS)]
+        for n, s in cells:
+            tables = [each[n, s] for each, _ in drawn]
+            jobs += [
+                Job(
+                    kind,
+                    tables[sets.rounds[i] % DRAWS],
+                    data.y,
+                    groups,
+                    ~test,
+                    test,
+                    study.seed + i,
+                )
+                for i, test in enumerate(sets.test)
+            ]
+        for name in dict.fromkeys(n for _, lost in drawn for n in lost):
+            short[f"{name} was not finite in some recording, and so left out there for all"] = None
+        labels = iter(run_jobs(jobs, effort=effort))
+        for n, s in cells:
+            predicted = np.stack([next(labels)[0] for _ in sets.test])
+            scores[m, n, s] = scored(predicted, sets, study.scorer)
+    dataset = accuracy_dataset(
+        scores,
+        {"measure": study.measures, "units": counts, "noise": levels},
+        chance=study.scorer.chance,
+    )
+    for part in ("mean", "low", "high"):
+        dataset["all_units" if part == "mean" else f"all_units_{part}"] = (
+            "measure",
+            [getattr(ideal[m].estimate.interval, part) for m in study.measures],
+            {"long_name": "accuracy with every unit and no noise", "units": "1"},
+        )
+    dataset["units"].attrs = {"long_name": "units, synapses or pairs recorded", "units": "1"}
+    dataset["noise"].attrs = {"long_name": "noise / signal standard deviation", "units": "1"}
+    estimates: dict[tuple[str, ...], Estimate] = {
+        (m, str(n), f"{s:g}"): found.estimate for (m, n, s), found in scores.items()
+    }
+    estimates |= {(m, "all", "0"): ideal[m].estimate for m in study.measures}
+    return study.result(
+        "units_noise",
+        dataset,
+        options={
+            "classifier": kind,
+            "whole": whole,
+            "rules": None if rules is None else list(rules),
+            "label": label,
+            "splits": splits,
+            "shuffle_labels": shuffle_labels,
+        },
+        estimates=estimates,
+        warnings=list(short),
+    )
+
+
+def _levels(noise: Sequence[float]) -> list[float]:
+    levels = sorted({float(s) for s in noise})
+    if not levels or not np.isfinite(levels).all() or levels[0] < 0:
+        raise UsageError(f"noise is {noise!r}; expected finite numbers of at least 0")
+    return levels
+
+
+def _stored(cohort: Cohort) -> list[str]:
+    """Return the measures of which the cohort stores single units."""
+    out = []
+    for m in MEASURES:
+        try:
+            cohort.stored_units(m)
+        except DataError:
+            continue
+        out.append(m)
+    if not out:
+        raise DataError(
+            f"the cohort {cohort.name!r} stores no responses, synapses or paired, which this "
+            "analysis needs; simulate it with a storage of units"
+        )
+    return out
+
+
+def _stored_whole(cohort: Cohort, study: Study) -> np.ndarray:
+    """Return which populations have all their units, weights or pairs stored."""
+    populations = study.any.populations
+    table = cohort.population_table
+    units, inputs, weights = (
+        table[n].values[populations].astype(float) for n in ("units", "inputs", "weights")
+    )
+    sizes = {"activity": units, "weights": weights, "paired": units * inputs}
+    kept = np.ones(len(populations), dtype=bool)
+    for part in {p for m in study.measures for p in (MEASURES if m == "all" else m.split("+"))}:
+        kept &= cohort.stored_units(part)[populations] == sizes[part]
+    if not kept.any():
+        raise DataError(
+            f"the cohort {cohort.name!r} stores every unit of no population for "
+            f"{', '.join(study.measures)}; leave whole out"
+        )
+    return kept
+
+
+def _counts(
+    cohort: Cohort, units: Sequence[int] | None, measures: Sequence[str], populations: np.ndarray
+) -> list[int]:
+    """Return the numbers of units, all of which the cohort stores."""
+    parts = {p for m in measures for p in (MEASURES if m == "all" else m.split("+"))}
+    most = {p: int(cohort.stored_units(p)[populations].max()) for p in sorted(parts)}
+    fewest = min(most, key=lambda p: most[p])
+    if units is None:
+        return sorted({min(n, most[fewest]) for n in UNITS})
+    counts = sorted({positive_int(n, "units") for n in units})
+    if not counts:
+        raise UsageError("units is empty; expected at least one whole number")
+    if counts[-1] > most[fewest]:
+        raise UsageError(
+            f"{counts[-1]} units were asked, but the cohort stores at most {most[fewest]} for "
+            f"{fewest}"
+        )
+    return counts
+
+
+def _record(
+    cohort: Cohort,
+    measure: str,
+    parts: tuple[str, ...],
+    units: list[int],
+    noise: list[float],
+    study: Study,
+    draw: int,
+) -> tuple[dict[tuple[int, float], Table], list[str]]:
+    """Return the features of virtual recordings, and the observables that were not finite.
+
+    One pass serves all numbers of units and all noise, so that they differ by the design alone.
+    """
+    data = study.data[measure]
+    observed = observe(
+        cohort,
+        Design(units=max(units), noise=max(noise), measure=parts, scaling="raw"),
+        key=draw_key(np.random.default_rng((study.seed, 8, draw))),
+        populations=data.populations,
+        units=units,
+        noise=noise,
+    )
+    tables, lost = {}, []
+    for i, n in enumerate(units):
+        for k, s in enumerate(noise):
+            examples = assemble(
+                observed.features(i, k, 0), data.populations, data.labels, data.labels["rule"]
+            )
+            examples, dropped = examples.with_observables(data.names).finite(cohort.name)
+            lost += dropped
+            tables[n, s] = table(examples.trajectories, data.position)
+    return tables, lost
+
+
+analyses.add(
+    "units_noise",
+    Analysis(
+        name="units_noise",
+        summary="how many units, and how little noise, each measure takes",
+        cites=f"{PAPER}, figure 5",
+        needs="observables; responses, synapses or paired of single units",
+        run=run,
+        plot=plot_units_noise,
+    ),
+)
