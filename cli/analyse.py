@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lrplan.cli import _options, _output
-from lrplan.cli.design import check_plot
+from lrplan.cli.design import check_plot, write_figure
 
 if TYPE_CHECKING:
     from lrplan.analyses import Result
@@ -45,7 +45,10 @@ def analyse(
     classifier: Annotated[str | None, _many("See `lrplan list classifiers`.")] = None,
     label: Annotated[
         str | None,
-        _many("What is told: rule, credit, optimizer, objective, architecture, task, position."),
+        _many(
+            "What is told: rule, credit, optimizer, objective, architecture, task; for clustering "
+            "also position."
+        ),
     ] = None,
     rules: Annotated[str | None, _many("Only organisms of these rules.")] = None,
     split: Annotated[
@@ -240,10 +243,4 @@ def save_figure(path: Path, result: Any) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    figure = result.plot().figure
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=300, bbox_inches="tight")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_figure(path, result.plot().figure, dpi=300, bbox_inches="tight")

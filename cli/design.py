@@ -201,11 +201,11 @@ def stored(cohort: Cohort, measure: str) -> bool:
     return True
 
 
-def write_figure(path: Path, figure: Any) -> None:
-    """Write a figure; the file appears only when it is whole."""
+def write_figure(path: Path, figure: Any, **options: Any) -> None:
+    """Write a figure, with options of its `savefig`; the file appears only when it is whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=200)
+        figure.savefig(temporary, format=path.suffix[1:].lower(), **{"dpi": 200, **options})
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -12,14 +12,14 @@ down before the claims were computed. What changed afterwards is said in docs/cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrplan.analyses import Result, analyse
+from lrplan.analyses import Result, analyse, analyses
 from lrplan.analyses._scoring import open_study, remembered_fits
 from lrplan.analyses._trajectories import conditions
 from lrplan.design import MEASURES
@@ -54,6 +54,8 @@ NOISE = (0.0, 1.0)
 """Corners of units x noise: a small array and several hundred units (or as many as are stored, but
 not fewer than 100), without noise and with as much as there is signal."""
 LEAST_STORED = 100
+SPLITS = 10
+"""Splits of an analysis, as in the paper; fewer where a rule has too few organisms for so many."""
 ONE_ROUND = 4
 """Splits where figures are means over many designs: each organism is tested once in each."""
 
@@ -220,6 +222,11 @@ class Evidence:
         self.populations = study.any.populations
         self.conditions = conditions(cohort, study.any)
         self.organisms = len(np.unique(study.any.organisms))
+        self.splits = study.possible_splits(SPLITS)
+        if self.splits < SPLITS:
+            self.warnings.append(
+                f"{self.splits} splits in place of {SPLITS}, since a rule has few organisms"
+            )
 
     def _rng(self) -> np.random.Generator:
         return np.random.default_rng(self.seed)
@@ -227,6 +234,9 @@ class Evidence:
     def analyse(self, name: str, **options: Any) -> Result:
         """Return an analysis of the organisms that have one of the paper's rules."""
         options = {"rules": self.rules} | options
+        defaults = analyses.get(name).defaults
+        if "splits" in defaults:
+            options["splits"] = min(options.get("splits", defaults["splits"]), self.splits)
         return analyse(name, self.cohort, rng=self._rng(), **options)
 
     def need_measures(self) -> None:
@@ -279,13 +289,11 @@ class Evidence:
         wanted = [(n, p) for n in FEW_SAMPLES for p in (1, (available - 1) // (n - 1))]
         if half <= max(FEW_SAMPLES) or any(p < 2 for _, p in wanted[1::2]):
             raise DataError(
-                f"the cohort has {available} checkpoints; {2 * max(FEW_SAMPLES)} are needed to "
-                "compare periods"
+                f"the cohort has {available} checkpoints; {2 * max(FEW_SAMPLES) + 1} are needed "
+                "to compare periods"
             )
         out = {}
         for n, p in [*wanted, (half, 2)]:
-            if (n - 1) * p >= available:
-                p = (available - 1) // (n - 1)
             found = self.analyse("subsampling", samples=[n], period=[p], splits=ONE_ROUND)
             for m in MEASURES:
                 out[m, n, p] = found.estimates[m, str(n), str(p)]
@@ -344,7 +352,8 @@ def _test(number: int, evidence: Evidence) -> Claim:
     short, statement, parts_of = CLAIMS[number]
     try:
         parts = parts_of(evidence)
-    except DataError as error:
+    except (DataError, UsageError) as error:
+        # What an analysis was asked for here, no user asked for: the cohort cannot give it.
         parts = [Missing(str(error))]
     return judge(number, short, statement, parts)
 
@@ -510,26 +519,70 @@ def _tasks_cost_more(evidence: Evidence) -> list[Part | Missing]:
         parts.append(Part(what, (back - forth).interval))
     else:
         parts.append(Missing("the cohort has tasks of one objective"))
-    parts.append(
-        Missing(
+    parts.append(_deep_to_shallow(evidence))
+    return parts
+
+
+def _deep_to_shallow(evidence: Evidence) -> Part | Missing:
+    """Compare tasks that only shallow networks learned with the rest, each held out.
+
+    An architecture's depth is that of its last stored layer.
+    """
+    tasks, networks = evidence.labels["task"], evidence.labels["architecture"]
+    place = evidence.cohort.population_table["layer_index"].values[evidence.populations]
+    depth = {a: place[networks == a].max() for a in np.unique(networks)}
+    depths = {t: [depth[a] for a in np.unique(networks[tasks == t])] for t in np.unique(tasks)}
+    shallow = shallow_tasks(depths)
+    on_shallow = _cases(evidence, shallow)
+    on_deep = _cases(evidence, [t for t in depths if t not in shallow])
+    if not on_shallow or not on_deep:
+        return Missing(
             "deep to shallow needs tasks learned by deep architectures only and others by shallow "
             "ones, as ImageNet and CIFAR-10 in the paper"
         )
+    deep, few = _mean(on_deep), _mean(on_shallow)
+    what = (
+        f"accuracy on held-out tasks of deep networks ({deep.mean:.3f}) minus that on those of "
+        f"shallow ones ({few.mean:.3f}; {', '.join(shallow)}): from deep to shallow costs most"
     )
-    return parts
+    return Part(what, (deep - few).interval)
+
+
+def shallow_tasks(depths: Mapping[str, Sequence[int]]) -> list[str]:
+    """Return the tasks whose networks are all less deep than any network of the other tasks.
+
+    Parameters
+    ----------
+    depths : mapping of str to sequence of int
+        Depths of the networks that learned each task.
+
+    Returns
+    -------
+    list of str
+        Parted from the others where the gap in depth is widest; empty if there is none.
+    """
+    order = sorted(depths, key=lambda t: max(depths[t]))
+    best, parted = 0, 0
+    for i in range(1, len(order)):
+        gap = min(min(depths[t]) for t in order[i:]) - max(depths[order[i - 1]])
+        if gap > best:
+            best, parted = gap, i
+    return order[:parted]
+
+
+def _cases(evidence: Evidence, tasks: Sequence[str]) -> list[Estimate]:
+    """Return the accuracies on tasks that were held out, for each measure."""
+    found = [
+        evidence.held_out.estimates.get(("case", m, f"task: {t}")) for t in tasks for m in MEASURES
+    ]
+    return [f for f in found if f is not None and np.isfinite(f.mean)]
 
 
 def _by_objective(evidence: Evidence) -> dict[str, list[Estimate]]:
     """Return the accuracies on each task that was held out, by objective."""
-    out: dict[str, list[Estimate]] = {}
     tasks, objectives = evidence.labels["task"], evidence.labels["objective"]
-    for task in np.unique(tasks):
-        objective = str(objectives[tasks == task][0])
-        for m in MEASURES:
-            found = evidence.held_out.estimates.get(("case", m, f"task: {task}"))
-            if found is not None and np.isfinite(found.mean):
-                out.setdefault(objective, []).append(found)
-    return out
+    kinds = {str(o): np.unique(tasks[objectives == o]).tolist() for o in np.unique(objectives)}
+    return {kind: found for kind, names in kinds.items() if (found := _cases(evidence, names))}
 
 
 def _equal_performance_separates(evidence: Evidence) -> list[Part | Missing]:
@@ -688,26 +741,23 @@ def _activity_is_robust(evidence: Evidence) -> list[Part | Missing]:
     found = evidence.analyse(
         "units_noise", measure=list(MEASURES), rules=list(pair), units=units, noise=NOISE
     ).estimates
-    whole = {m: found[m, "all", "0"] for m in MEASURES}
+    # Against the most units without noise, under the same stimuli: the observables of all units are
+    # averaged over other stimuli, and would make activity lose more than units and noise.
+    best = {m: found[m, str(units[-1]), "0"] for m in MEASURES}
     cells = [(str(u), f"{s:g}") for u in units for s in NOISE]
-    loss = {m: whole[m] - _mean([found[m, u, s] for u, s in cells]) for m in MEASURES}
+    cells.remove((str(units[-1]), "0"))
+    loss = {m: best[m] - _mean([found[m, u, s] for u, s in cells]) for m in MEASURES}
     ahead = combine([loss["weights"], loss["paired"]], "min") - loss["activity"]
     # Where nothing is there to be lost, losing little is no robustness.
-    blind = [m for m in MEASURES if whole[m].interval.low <= 0.5]
+    blind = [m for m in MEASURES if best[m].interval.low <= 0.5]
     but = ""
     if blind:
-        but = f"{' and '.join(blind)} cannot tell FA from IA even with every unit and no noise"
-    elif ahead.interval.high < 0:
-        # Every unit is seen with all validation examples; only weights need no stimuli.
-        but = (
-            f"the recordings of activity have {evidence.cohort.stimuli} stimuli and its reference "
-            "all validation examples, so that activity loses more than units and noise"
-        )
+        but = f"{' and '.join(blind)} cannot tell FA from IA even with {units[-1]} units, no noise"
     return [
         Part(
-            f"what {units[0]} and {units[1]} units with noise {NOISE[0]:g} and {NOISE[1]:g} cost "
-            f"the less hurt of weights and paired, minus activity, FA against IA ({_each(loss)}; "
-            f"with every unit: {_each(whole)})",
+            f"what {units[0]} units, noise {NOISE[-1]:g} and both cost the less hurt of weights and "
+            f"paired, minus activity, FA against IA ({_each(loss)}; with {units[-1]} units and no "
+            f"noise: {_each(best)})",
             ahead.interval,
             but=but,
         )

@@ -171,6 +171,7 @@ def observe(
     units: Sequence[int] | None = None,
     noise: Sequence[float] | None = None,
     schedules: Sequence[Schedule] | None = None,
+    fewer: bool = False,
 ) -> Observed:
     """Record populations one after the other and keep their observables only.
 
@@ -187,6 +188,8 @@ def observe(
         Which.
     units, noise, schedules : sequence, optional
         Designs to serve; by default the design's own.
+    fewer : bool, default False
+        Whether most populations may hold fewer units and be recorded whole.
 
     Returns
     -------
@@ -201,7 +204,7 @@ def observe(
     units = [design.unit_count] if units is None else list(units)
     noise = [design.noise] if noise is None else list(noise)
     schedules = [design.schedule] if schedules is None else list(schedules)
-    check_held(cohort, design.with_(units=max(units)), populations)
+    check_held(cohort, design.with_(units=min(units) if fewer else max(units)), populations)
     sessions = [s.checkpoints(cohort.checkpoints) for s in schedules]
     position = None
     if design.position != "unknown":

@@ -72,7 +72,8 @@ def sweep(
     -------
     xarray.Dataset
         ``accuracy``, ``low`` and ``high`` over ([measure,] units, noise[, schedule]), and
-        ``chance``. Schedules are named; ``sessions`` is their number of sessions.
+        ``chance``. Schedules are named; ``sessions`` is their number of sessions. The attribute
+        ``not_finite`` names observables that were left out, for all recordings of a combination.
 
     Raises
     ------
@@ -109,7 +110,7 @@ def sweep(
         for d in designs
     ]
     dims = ("measure", "units", "noise", "schedule")
-    figures = np.stack([each for each, _ in found])
+    figures = np.stack([each for each, _, _ in found])
     sessions = [len(s.checkpoints(cohort.checkpoints)) for s in listed]
     out = xr.Dataset(
         {name: (dims, figures[..., k]) for k, name in enumerate(("accuracy", "low", "high"))},
@@ -122,6 +123,8 @@ def sweep(
         },
     )
     out["chance"] = 1 / found[0][1]
+    lost = sorted({name for _, _, dropped in found for name in dropped})
+    out.attrs["not_finite"] = ", ".join(lost)
     if schedules is None:
         out = out.isel(schedule=0, drop=True)
     return out.isel(measure=0, drop=True) if measure is None else out
@@ -147,8 +150,8 @@ def _sweep_measure(
     rng: np.random.Generator,
     shuffle_labels: bool,
     classifier: RuleClassifier | None,
-) -> tuple[np.ndarray, int]:
-    """Return mean, low and high for (units, noise, schedule), and the number of rules."""
+) -> tuple[np.ndarray, int, set[str]]:
+    """Return mean, low and high for (units, noise, schedule), the number of rules, what is lost."""
     seed, repeats = streams(rng)
     chosen = usable(cohort, design, None)
     labels = {k: v.astype(str) for k, v in cohort.labels(chosen).items()}
@@ -157,6 +160,13 @@ def _sweep_measure(
     cells = list(np.ndindex(shape))
     rules = shuffled_rules(labels, seed) if shuffle_labels else labels["rule"]
     right = np.empty((len(cells), len(repeats), len(chosen)))
+    lost: set[str] = set()
+
+    def finite(features: Features) -> Examples:
+        examples, dropped = assemble(features, chosen, labels, rules).finite(cohort.name)
+        lost.update(dropped)
+        return examples
+
     for repeat, stream in enumerate(repeats):
         # In a function of its own, so that one repeat is forgotten before the next is recorded.
         right[:, repeat] = _right(
@@ -169,7 +179,7 @@ def _sweep_measure(
                 noise=noise,
                 schedules=schedules,
             ),
-            lambda features: assemble(features, chosen, labels, rules).finite(cohort.name)[0],
+            finite,
             cells,
             seed=seed + repeat,
             classifier=classifier,
@@ -179,7 +189,7 @@ def _sweep_measure(
         bootstrap = Bootstrap(rules, labels["organism"], rng=np.random.default_rng(seed + 1))
         found = bootstrap.balanced(values)
         figures[cell] = found.mean, found.low, found.high
-    return figures, len(np.unique(rules))
+    return figures, len(np.unique(rules)), lost
 
 
 def _right(

@@ -95,7 +95,7 @@ def train_on_worker(texts: list[str], job: Job) -> list[Part]:
     if job.data is not None:
         os.environ[DATA_VARIABLE] = job.data
     stack = [OrganismSpec.from_json(text) for text in texts]
-    check_data_once(texts[0], os.environ.get(DATA_VARIABLE, ""))
+    check_data_once(stack[0], os.environ.get(DATA_VARIABLE, ""))
     device = device_named(job.device)
     return [
         (spec.hash, diverged, content)
@@ -255,7 +255,10 @@ def _gather(
                     receive(part)
                 waiting.remove(stack)
             elif future.status == "error":
-                halves = _after_failure(distributed, future.exception(timeout=30), stack)
+                error = _error(distributed, client, future)
+                if error is None:  # it did not come through; asked for again
+                    continue
+                halves = _after_failure(distributed, error, stack)
                 waiting.remove(stack)
                 waiting += halves
                 for half in halves:
@@ -281,6 +284,17 @@ def _result(distributed: Any, client: Client, future: Future) -> list[Part] | No
         return None
 
 
+def _error(distributed: Any, client: Client, future: Future) -> BaseException | None:
+    """Return what a task failed with, None if it cannot be had for the moment."""
+    try:
+        failed: BaseException | None = future.exception(timeout=FIRST_PATIENCE_SECONDS)
+    except (OSError, TimeoutError, distributed.CancelledError):
+        if client.status != "running":
+            raise _Lost from None
+        return None
+    return failed
+
+
 def _after_failure(
     distributed: Any, error: BaseException, stack: list[OrganismSpec]
 ) -> list[list[OrganismSpec]]:
@@ -300,6 +314,12 @@ def _after_failure(
             f"a worker cannot import lrplan {version('lrplan')} ({_first_line(error)}); install "
             "the same version in the workers' environment and start them again"
         ) from None
+    if isinstance(error, OSError):
+        # Not to be taken for a disk of this machine.
+        raise DataError(
+            f"a worker failed: {error}. Finished organisms are kept; repair it and run the same "
+            "command again"
+        ) from error
     raise error
 
 

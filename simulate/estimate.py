@@ -33,7 +33,8 @@ from lrplan.simulate.rules import rules
 from lrplan.simulate.run import is_complete
 from lrplan.simulate.shards import Shard
 from lrplan.simulate.tasks import Data, Extent, Task
-from lrplan.simulate.work import device_named, stacks_of, unfinished
+from lrplan.simulate.train import pretrain_epochs
+from lrplan.simulate.work import device_named, stacks_here, unfinished
 from lrplan.spec import OrganismSpec, keyed_rng
 from lrplan.threads import threads
 
@@ -135,9 +136,7 @@ def estimate(
     """
     device = device_named(device)
     workers = 1 if device == "cuda" else workers or threads()
-    stacks = stacks_of(recipe.specs, recipe.storage, device)
-    if shard is not None:
-        stacks = shard.of(stacks)
+    stacks = stacks_here(recipe.specs, recipe.storage, device, shard)
     specs = [s for stack in stacks for s in stack]
     extents = _extents(specs, recipe.storage)
     parts = Parts(Path(out))
@@ -326,13 +325,13 @@ class _Steps:
         spec = stack[0]
         fixed, slope = line
         step = fixed + slope * spec.batch_size
-        train, epochs = extent.train, float(spec.epochs)
-        training = spec.settings.get("training", {})
-        if training.get("start", "random") != "random":
-            train //= 2
-            epochs += training["pretrain_epochs"]
+        train, test, epochs = extent.train, extent.test, spec.epochs
+        before = pretrain_epochs(spec)
+        if before:
+            # Half of the classes are learned first, and the other half while it is looked at.
+            train, test, epochs = train // 2, test // 2, epochs + before
         # Looking takes a forward pass, a third of an update; observables take all of one.
-        shown = extent.test + STATISTICS_EXAMPLES + PROBE_EXAMPLES
+        shown = test + STATISTICS_EXAMPLES + PROBE_EXAMPLES
         look = slope * shown / 3
         return epochs * (train // spec.batch_size) * step + spec.checkpoints * look
 

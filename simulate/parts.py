@@ -142,7 +142,9 @@ class Parts:
         """Claim organisms for this process; gives False if another one works on any of them."""
         with ExitStack() as held:
             try:
-                for spec in specs:
+                # In one order for all, or two processes with some organisms in common could each
+                # keep the other from them.
+                for spec in sorted(specs, key=lambda s: s.hash):
                     lock = FileLock(self.path / CLAIMS / spec.hash)
                     held.enter_context(lock.acquire(timeout=0))
             except Timeout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from lrplan.simulate.architectures import architectures
 from lrplan.simulate.network import Network
 from lrplan.simulate.recipe import Recipe, Storage
 from lrplan.simulate.tasks import DATA_VARIABLE, Extent, Task, tasks
-from lrplan.simulate.train import checkpoint_steps
+from lrplan.simulate.train import checkpoint_steps, pretrain_epochs
 from lrplan.spec import OrganismSpec
 
 
@@ -78,7 +79,7 @@ def check_combination(spec: OrganismSpec, storage: Storage) -> None:
     """Refuse a spec that cannot be trained, or not with as much kept of it; errors as `sized`."""
     _, extent = sized(spec)
     train, test = extent.train, extent.test
-    if spec.settings.get("training", {}).get("start", "random") != "random":
+    if pretrain_epochs(spec):
         # Half of the classes come before; that is half of the examples, more or less.
         train, test = train // 2, test // 2
     checkpoint_steps(spec, train)
@@ -152,10 +153,14 @@ def data_report(specs: Sequence[OrganismSpec]) -> list[TaskData]:
     return report
 
 
+def check_data_once(spec: OrganismSpec, folder: str) -> None:
+    """Check the data of a spec's task, once in each process and for each data folder."""
+    _check_once(spec.task, json.dumps(task_of(spec)[1], sort_keys=True), folder)
+
+
 @lru_cache(maxsize=256)
-def check_data_once(spec_json: str, folder: str) -> None:
-    """Check a spec's data, once in each process and for each data folder."""
-    check_data([OrganismSpec.from_json(spec_json)])
+def _check_once(task: str, settings: str, folder: str) -> None:
+    tasks.get(task).check(json.loads(settings))
 
 
 @contextmanager

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lrplan.errors import DataError, UsageError
+from lrplan.errors import DataError, LrplanError, UsageError
 from lrplan.simulate.cluster import PATIENCE_SECONDS, Job, Part, on_cluster
 from lrplan.simulate.parts import Parts
 from lrplan.simulate.pool import on_cores, on_gpu
 from lrplan.simulate.preflight import check_combinations, check_data, data_in
-from lrplan.simulate.recipe import Recipe
+from lrplan.simulate.recipe import Recipe, Storage, parse_recipe
 from lrplan.simulate.shards import Shard
 from lrplan.simulate.work import (
     DEVICES,
     WORKER_GPU_BYTES,
     device_named,
+    stacks_here,
     stacks_of,
     unfinished,
 )
@@ -99,8 +100,9 @@ def simulate(
     Raises
     ------
     UsageError
-        If `out` exists and is something else, or holds the start of another recipe, or another
-        process writes to it; if the recipe has an organism that cannot be.
+        If `out` exists and is something else, or the same organisms with other things kept of
+        them, or holds the start of another recipe, or another process writes to it; if the recipe
+        has an organism that cannot be.
     DataError
         If data are missing, or the disk is full or cannot be written; what was finished stays.
     """
@@ -175,9 +177,7 @@ class _Run:
     def _here(self, device: str, workers: int, shard: Shard | None) -> None:
         """Train what is missing on this machine."""
         storage = self.recipe.storage
-        stacks = stacks_of(self.recipe.specs, storage, device)
-        if shard is not None:
-            stacks = shard.of(stacks)
+        stacks = stacks_here(self.recipe.specs, storage, device, shard)
         self._start(stacks)
         left = unfinished(stacks, device, self.parts.missing)
         shared = shard is not None
@@ -231,15 +231,34 @@ def is_complete(recipe: Recipe, out: Path) -> bool:
     from lrplan.cohort import open_cohort
 
     try:
-        ids = open_cohort(out).organism_ids
+        there = open_cohort(out)
+        ids, text = list(there.organism_ids), there.attributes.get("recipe")
     except DataError:
-        ids = []
-    if list(ids) == [s.hash for s in recipe.specs]:
+        ids, text = [], None
+    if ids == [s.hash for s in recipe.specs]:
+        kept = _storage_of(text, ids)
+        if kept is not None and kept != recipe.storage:
+            differs = [k for k, v in asdict(recipe.storage).items() if getattr(kept, k) != v]
+            raise UsageError(
+                f"{out} holds this recipe's organisms, but was made with another [storage]: "
+                + ", ".join(f"{k} = {getattr(kept, k)!r}" for k in differs)
+                + ". Nothing is overwritten. Give another --out, or move it away"
+            )
         return True
     raise UsageError(
         f"{out} exists and is not this recipe's cohort; nothing is overwritten. "
         "Give another --out, or move it away"
     )
+
+
+def _storage_of(text: Any, ids: list[str]) -> Storage | None:
+    """Return what a cohort's recipe kept, None if it is not the recipe of these organisms."""
+    try:
+        made = parse_recipe(text) if isinstance(text, str) and text else None
+    except LrplanError:
+        # Of another version, or written by hand.
+        return None
+    return made.storage if made and [s.hash for s in made.specs] == ids else None
 
 
 def _disk_error(error: OSError, partial: Path) -> Exception:

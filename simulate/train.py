@@ -85,7 +85,7 @@ def build(spec: OrganismSpec) -> tuple[Rule, Task, dict[str, Any], Data, Network
     task_settings = task.settings | dict(spec.settings.get("task", {}))
     architecture = architectures.get(spec.architecture)
     data = task.load(architecture.size, task_settings)
-    if _pretrain_epochs(spec):
+    if pretrain_epochs(spec):
         _, data = halves(data)
     return rule, task, task_settings, data, network_for(spec, data.train.shape[1:])
 
@@ -153,7 +153,7 @@ def train(
     performance = Performance(task, task_settings, data, device, dtype)
 
     params = stacked([init_params(network, s.rng("weights")) for s in specs], device, dtype)
-    if _pretrain_epochs(spec):
+    if pretrain_epochs(spec):
         params = _pretrained(specs, network, task, task_settings, params, half)
     feedback = {}
     if any(r.credit.backward_weights for r in each_rule):
@@ -282,7 +282,7 @@ class _Chosen:
         return self.images.read(self.places[places])
 
 
-def _pretrain_epochs(spec: OrganismSpec) -> int:
+def pretrain_epochs(spec: OrganismSpec) -> int:
     """Return how long an organism learned before; 0 if it starts from random weights."""
     training = spec.settings.get("training", {})
     if training.get("start", "random") == "random":
@@ -305,7 +305,7 @@ def _pretrained(
     rule's own learning rate, which falls along a cosine. Then the readout, or contrastive head,
     is drawn anew.
     """
-    epochs, device = _pretrain_epochs(specs[0]), next(iter(params.values())).device
+    epochs, device = pretrain_epochs(specs[0]), next(iter(params.values())).device
     dtype = next(iter(params.values())).dtype
     size = architectures.get(specs[0].architecture).size
     data, _ = halves(task.load(size, task_settings))

@@ -10,6 +10,7 @@ import torch
 from lrplan.errors import DataError, LrplanError, UsageError
 from lrplan.simulate.pack import part_bytes
 from lrplan.simulate.recipe import Storage
+from lrplan.simulate.shards import Shard
 from lrplan.simulate.stack import stack_size
 from lrplan.simulate.train import stack_key, train
 from lrplan.spec import OrganismSpec
@@ -74,6 +75,24 @@ def stacks_of(
         edges = [len(group) * i // number for i in range(number + 1)]
         stacks += [group[a:b] for a, b in zip(edges, edges[1:], strict=False)]
     return stacks
+
+
+def stacks_here(
+    specs: Sequence[OrganismSpec], storage: Storage, device: str, shard: Shard | None = None
+) -> list[list[OrganismSpec]]:
+    """Put organisms, or a shard's share of them, into stacks for this machine.
+
+    What a shard gets must not depend on the memory that happens to be free on its GPU: shares
+    that were cut from different stacks would leave organisms to nobody. So a share is cut from
+    stacks of a fixed size, and put into stacks anew for the GPU that is here. Shards of one array
+    all need the same device.
+    """
+    if shard is None:
+        return stacks_of(specs, storage, device)
+    dealt = shard.of(stacks_of(specs, storage, device, WORKER_GPU_BYTES))
+    if device == "cpu":
+        return dealt
+    return stacks_of([spec for stack in dealt for spec in stack], storage, device)
 
 
 def _largest(

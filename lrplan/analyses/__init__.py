@@ -7,7 +7,7 @@ Nayebi et al. (2020) did; ``units_noise`` records the cohort instead.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -190,8 +190,3 @@ def analyse(name: str, cohort: Cohort, *, rng: np.random.Generator, **options: A
                 f"{nearest(option, analysis.options)}"
             )
     return analysis.run(cohort, rng=rng, **options)
-
-
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options as they stand in JSON."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}

@@ -15,6 +15,7 @@ import xarray as xr
 
 from lrplan.analyses import Result
 from lrplan.analyses._trajectories import Table, Trajectories, load, measure_names
+from lrplan.classifiers import EFFORTS
 from lrplan.errors import DataError, UsageError
 from lrplan.evaluation import Bootstrap, Estimate, Splits, balanced_splits, most_splits
 from lrplan.registry import nearest
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 K = TypeVar("K")
-EFFORTS = ("quick", "paper")
 SPLITS = ("organism", "layer")
 PAPER_CLASSIFIERS = ("random_forest", "linear_svm", "conv1d_mlp")
 LEAK = (

@@ -172,7 +172,7 @@ def load(
     seed : int
         Of the shuffling.
     label : str, default "rule"
-        What is to be told: a label of the organism, or ``position``.
+        What is to be told: a label of the organism.
     rules : sequence of str, optional
         Only organisms of these rules.
     observables : {"paper", "all"} or sequence of str
@@ -186,8 +186,13 @@ def load(
     DataError
         If nothing is usable, or organisms have unequal numbers of checkpoints.
     UsageError
-        If a name is unknown.
+        If a name is unknown, or the label is the layer's position.
     """
+    if label == "position":
+        raise UsageError(
+            "the layer's position is itself a feature and no label of an organism, so there is "
+            "nothing to tell; give another label (clustering compares clusters with positions)"
+        )
     if label not in LABELS:
         raise UsageError(f"unknown label {label!r}; {nearest(label, LABELS)}")
     measures = MEASURES if measure == "all" else tuple(measure.split("+"))

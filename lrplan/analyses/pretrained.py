@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrplan.analyses import REVIEWS, Analysis, Result, analyses
-from lrplan.analyses._scoring import Job, accuracy_dataset, classifier_names, open_study, run_jobs
+from lrplan.analyses._scoring import (
+    UNTESTED,
+    Job,
+    accuracy_dataset,
+    classifier_names,
+    open_study,
+    run_jobs,
+)
 from lrplan.analyses._scoring import scored as score
 from lrplan.analyses._trajectories import training_start
 from lrplan.errors import DataError
@@ -91,7 +98,7 @@ def run(
         for trained in starts:
             predicted = np.stack([next(labels)[0] for _ in sets.test])
             for tested in starts:
-                part = np.where(start == tested, predicted, -1)
+                part = np.where(start == tested, predicted, UNTESTED)
                 scores[m, trained, tested] = score(part, sets, study.scorer)
     return study.result(
         "pretrained",

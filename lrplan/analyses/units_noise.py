@@ -98,11 +98,17 @@ def run(
         study = study.take(_stored_whole(cohort, study))
         check_labels(study.any, cohort.name, label)
     data = study.any
+    # Populations that are not whole are left out, and with them perhaps organisms.
+    possible = study.possible_splits(splits) if whole else splits
     counts = _counts(cohort, units, study.measures, data.populations)
-    sets, groups = study.splits(splits)
+    sets, groups = study.splits(possible)
     scores: dict[tuple[str, int, float], Scored] = {}
     ideal, _ = study.score({m: (kind, d.table()) for m, d in study.data.items()}, sets)
     short: dict[str, None] = {}
+    if possible < splits:
+        short[f"{possible} splits, since few organisms have populations that are stored whole"] = (
+            None
+        )
     for m in study.measures:
         jobs = []
         cells = [(n, s) for n in counts for s in levels]
@@ -114,7 +120,7 @@ def run(
                     f"{int((held < max(counts)).sum())} of {len(held)} populations hold fewer than "
                     f"{max(counts)} units for {part} and were recorded whole"
                 ] = None
-        drawn = [_record(cohort, m, parts, counts, levels, study, i) for i in range(DRAWS)]
+        drawn = [_record(cohort, m, parts, counts, levels, study, i, whole) for i in range(DRAWS)]
         for n, s in cells:
             tables = [each[n, s] for each, _ in drawn]
             jobs += [
@@ -216,10 +222,13 @@ def _counts(
 ) -> list[int]:
     """Return the numbers of units, all of which the cohort stores."""
     parts = {p for m in measures for p in (MEASURES if m == "all" else m.split("+"))}
-    most = {p: int(cohort.stored_units(p)[populations].max()) for p in sorted(parts)}
-    fewest = min(most, key=lambda p: most[p])
+    held = {p: cohort.stored_units(p)[populations] for p in sorted(parts)}
     if units is None:
-        return sorted({min(n, most[fewest]) for n in UNITS})
+        # By default no more than half of the populations hold.
+        usual = int(min(np.median(h) for h in held.values()))
+        return sorted({min(n, usual) for n in UNITS})
+    most = {p: int(h.max()) for p, h in held.items()}
+    fewest = min(most, key=lambda p: most[p])
     counts = sorted({positive_int(n, "units") for n in units})
     if not counts:
         raise UsageError("units is empty; expected at least one whole number")
@@ -239,6 +248,7 @@ def _record(
     noise: list[float],
     study: Study,
     draw: int,
+    whole: bool,
 ) -> tuple[dict[tuple[int, float], Table], list[str]]:
     """Return the features of virtual recordings, and the observables that were not finite.
 
@@ -252,6 +262,8 @@ def _record(
         populations=data.populations,
         units=units,
         noise=noise,
+        # Where every unit is stored, a smaller population is not short of any.
+        fewer=whole,
     )
     tables, lost = {}, []
     for i, n in enumerate(units):

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -240,13 +240,14 @@ def _load_model(path: Path, data: bytes) -> Any:
 
 
 def _sound_trees(estimator: Any) -> bool:
-    """Return whether each step down each tree leads to a later node of the same tree."""
-    while hasattr(estimator, "estimator_"):
-        estimator = estimator.estimator_
-    forest = getattr(estimator, "forest_", None)
-    for fitted in getattr(estimator, "trees_", []) if forest is None else forest.trees:
-        tree = fitted.tree_
+    """Return whether each step down each tree leads to a later node of the same tree.
+
+    Nor may a tree look at more features than its classifier hands to it.
+    """
+    for tree, features in _trees_in(estimator, None, set()):
         left, right, feature = tree.children_left, tree.children_right, tree.feature
+        if features is not None and tree.n_features != features:
+            return False
         inner = np.flatnonzero(left != -1)
         for child in (left[inner], right[inner]):
             if (child <= inner).any() or (child >= tree.node_count).any():
@@ -256,6 +257,32 @@ def _sound_trees(estimator: Any) -> bool:
         if len(tree.value) != tree.node_count or (right[left == -1] != -1).any():
             return False
     return True
+
+
+def _trees_in(value: Any, features: int | None, seen: set[int]) -> Iterator[tuple[Any, int | None]]:
+    """Yield all trees, wherever they are in a classifier, and the features they are given."""
+    from sklearn.tree._tree import Tree
+
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, Tree):
+        yield value, features
+        return
+    parts: list[Any] = []
+    if isinstance(value, Mapping):
+        parts = list(value.values())
+    elif isinstance(value, (list, tuple, set)):
+        parts = list(value)
+    elif isinstance(value, np.ndarray):
+        parts = value.ravel().tolist() if value.dtype.hasobject else []
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        own = vars(value)
+        if "kept_" in own:
+            features = int(np.sum(own["kept_"]))
+        parts = list(own.values())
+    for part in parts:
+        yield from _trees_in(part, features, seen)
 
 
 def _without_network(estimator: Any) -> tuple[dict[str, np.ndarray] | None, Any]:

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from lrplan.claims import CLAIMS, Missing, Part, evaluate_claims, judge
+from lrplan.claims import CLAIMS, Missing, Part, evaluate_claims, judge, shallow_tasks
 from lrplan.errors import DataError, UsageError
 from lrplan.evaluation import Interval
 
@@ -98,6 +98,20 @@ def test_the_same_seed_gives_the_same_report(cheap, made):
     assert together[5] == alone[5]
 
 
+def test_four_organisms_of_a_rule_are_enough_with_fewer_splits(cheap, make_cohort, tmp_path):
+    cohort = make_cohort(tmp_path / "c.zarr", effect=1.0, per_rule=4)
+    report = evaluate_claims(cohort, rng=np.random.default_rng(0), claims=[1, 5, 9])
+    assert "4 splits in place of 10, since a rule has few organisms" in report.warnings
+    assert all(claim.figure is not None for claim in report.claims)
+
+
+def test_all_units_are_compared_though_most_populations_are_smaller(cheap, make_cohort, tmp_path):
+    cohort = make_cohort(tmp_path / "c.zarr", effect=1.0, per_rule=6, units=900, small=30)
+    [claim] = evaluate_claims(cohort, rng=np.random.default_rng(0), claims=[15]).claims
+    assert claim.figure is not None
+    assert "recording 224 units" in claim.note
+
+
 def test_rules_that_do_not_differ_fail_to_separate(cheap, make_cohort, tmp_path):
     cohort = make_cohort(tmp_path / "c.zarr", effect=0.0)
     [claim] = evaluate_claims(cohort, rng=np.random.default_rng(0), claims=[1]).claims
@@ -123,7 +137,7 @@ def test_no_fit_is_made_twice(cheap, made, light, monkeypatch):
         ({"tasks": ["digits"]}, 7, "one task"),
         ({"architectures": ["mlp"]}, 6, "one architecture"),
         ({"units": 20}, 15, "smallest population that is stored whole has 20 units"),
-        ({"checkpoints": 4}, 11, "4 checkpoints; 10 are needed"),
+        ({"checkpoints": 4}, 11, "4 checkpoints; 11 are needed"),
         ({"without": ["paired"]}, 14, "stores no paired"),
         ({}, 14, "stores 30 units of a population for weights; 100 are needed"),
     ],
@@ -135,6 +149,15 @@ def test_what_a_cohort_cannot_speak_about_is_undecided_and_named(
     [claim] = evaluate_claims(cohort, rng=np.random.default_rng(0), claims=[number]).claims
     assert claim.result == "undecided"
     assert text in claim.note
+
+
+def test_tasks_of_shallow_networks_are_parted_where_depth_has_its_widest_gap():
+    paper = {"cifar10": [3, 4], "imagenet": [7, 17, 33], "wsn": [7, 33]}
+    assert shallow_tasks(paper) == ["cifar10"]
+    assert shallow_tasks({"a": [3], "b": [4, 5], "c": [30]}) == ["a", "b"]
+    assert shallow_tasks({"a": [3, 33], "b": [5]}) == []
+    assert shallow_tasks({"a": [3, 4], "b": [3, 4]}) == []
+    assert shallow_tasks({"a": [3]}) == []
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,22 @@ def test_each_combination_is_what_is_recorded_alone(separable, changes):
         np.testing.assert_array_equal(whole.values, found.values)
 
 
+def test_what_is_not_finite_is_left_out_and_said(separable, monkeypatch):
+    from lrplan import sweeping
+
+    def spoiled(features, *known):
+        examples = assemble(features, *known)
+        examples.values[0, examples.names.index("act_raw_mean@1")] = np.nan
+        return examples
+
+    assemble = sweeping.assemble
+    rng = np.random.default_rng(0)
+    assert sweep(separable, DESIGN, units=[9], noise=[0.1], rng=rng).attrs["not_finite"] == ""
+    monkeypatch.setattr(sweeping, "assemble", spoiled)
+    found = sweep(separable, DESIGN, units=[9], noise=[0.1], rng=rng)
+    assert found.attrs["not_finite"] == "act_raw_mean"
+
+
 @pytest.mark.parametrize("measure", ["activity", "weights", "paired"])
 @pytest.mark.parametrize("tracked", [True, False])
 def test_designs_share_units_and_chances(separable, measure, tracked):

@@ -10,7 +10,7 @@ import pytest
 
 import lrplan
 from lrplan.errors import UsageError
-from lrplan.simulate.estimate import _extents, disk_bytes, estimate
+from lrplan.simulate.estimate import _extents, _kind, _Steps, disk_bytes, estimate
 from lrplan.simulate.recipe import parse_recipe, read_recipe
 from lrplan.simulate.run import simulate
 from lrplan.simulate.shards import Shard
@@ -87,6 +87,19 @@ def test_time_is_that_of_training_within_a_factor(tiny_text, tmp_path):
     took = time.perf_counter() - began
     assert found.work_s is not None
     assert took / 10 < found.work_s < took * 10
+
+
+def test_each_half_of_a_pretrained_organism_counts_half_of_the_data(tiny_text):
+    def seconds(training):
+        text = tiny_text.replace("epochs = 1", f"epochs = 10\n{training}")
+        specs = list(parse_recipe(text).specs)
+        steps = _Steps("cpu", _extents(specs, parse_recipe(text).storage), 0.0)
+        steps.measured[_kind(specs[:1])] = (1.0, 0.0)
+        return steps.seconds(specs[:1])
+
+    # 1,437 images in batches of 64; one half after the other, ten epochs and twenty.
+    assert seconds("") == 10 * 22
+    assert seconds('start = "pretrained"\npretrain_epochs = 20') == (10 + 20) * 11
 
 
 def test_disk_of_the_starter_cohort():

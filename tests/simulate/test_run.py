@@ -120,6 +120,17 @@ def test_parts_left_by_a_kill_after_the_last_rename_are_cleared(tiny, parts, tmp
     assert not partial.exists()
 
 
+def test_a_cohort_that_keeps_something_else_is_not_taken_for_whole(
+    tiny, tiny_text, parts, tmp_path
+):
+    out = tmp_path / "tiny.zarr"
+    with_parts(out, parts)
+    simulate(tiny, out, device="cpu")
+    more = parse_recipe(tiny_text.replace("units = 20", "units = 30"))
+    with pytest.raises(UsageError, match=r"another \[storage\]: units = 20\. Nothing is overw"):
+        simulate(more, out, device="cpu")
+
+
 def test_what_stands_at_the_output_is_never_overwritten(tiny, tiny_text, parts, tmp_path):
     other = parse_recipe(tiny_text.replace("[0, 1]", "[2, 3]"))
     cohort = tmp_path / "cohort.zarr"

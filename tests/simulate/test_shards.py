@@ -18,7 +18,7 @@ from lrplan.simulate.pool import train_and_write
 from lrplan.simulate.recipe import parse_recipe
 from lrplan.simulate.run import Outcome, simulate
 from lrplan.simulate.shards import Shard
-from lrplan.simulate.work import stacks_of
+from lrplan.simulate.work import stacks_here, stacks_of
 
 SCRIPT = """
 import sys
@@ -112,6 +112,17 @@ def test_shards_divide_the_recipe(tiny, count):
     dealt = [stack for i in range(count) for stack in Shard(i + 1, count).of(stacks)]
     assert sorted(s.hash for stack in dealt for s in stack) == sorted(s.hash for s in tiny.specs)
     assert len(dealt) == len(stacks)
+
+
+def test_gpu_shards_leave_nobody_out_whatever_memory_is_free(tiny, monkeypatch):
+    """Two machines of one array with GPUs of different size cut the same shares."""
+    shares = []
+    for index, free in ((1, 10**6), (2, 10**10)):
+        monkeypatch.setattr("lrplan.simulate.stack._free_bytes", lambda device, free=free: free)
+        shares.append(stacks_here(tiny.specs, tiny.storage, "cuda", Shard(index, 2)))
+    dealt = [s.hash for share in shares for stack in share for s in stack]
+    assert sorted(dealt) == sorted(s.hash for s in tiny.specs)
+    assert all(shares)
 
 
 def test_the_last_shard_packs(tiny, whole, tmp_path, assert_same_cohort):

@@ -296,6 +296,7 @@ def test_what_a_cohort_lacks_is_named(request, cohort_with, name, cohort, option
         ("separation", {"split": "unit"}, "unknown split"),
         ("separation", {"classifier": "forest"}, "unknown classifier 'forest'; nearest"),
         ("separation", {"label": "brain"}, "unknown label"),
+        ("separation", {"label": "position"}, "position is itself a feature"),
         ("separation", {"observables": "some"}, "unknown set of observables"),
         ("separation", {"observables": ["act_raw_men"]}, "unknown observable 'act_raw_men'"),
         ("separation", {"effort": "much"}, "unknown effort"),

@@ -178,6 +178,21 @@ def test_a_tree_that_leads_nowhere_is_refused(tmp_path):
         load_classifier(path)
 
 
+def test_a_tree_within_another_classifier_is_looked_at_too(tmp_path):
+    from sklearn.ensemble import RandomForestClassifier
+
+    x = np.random.default_rng(0).standard_normal((40, 4))
+    model = Calibrated(RandomForestClassifier(5, random_state=0), folds=2)
+    model.fit(x, np.where(x[:, 0] > 0, "a", "b"))
+    path = tmp_path / "model.lrplan"
+    save_classifier(path, model, design=DESIGN, cohort_hash=COHORT)
+    assert (load_classifier(path).predict(x) == model.predict(x)).all()
+    model.estimator_.estimators_[2].tree_.children_left[0] = 10**6
+    save_classifier(path, model, design=DESIGN, cohort_hash=COHORT)
+    with pytest.raises(DataError, match="a tree of model.skops leads nowhere"):
+        load_classifier(path)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"not a zip", pickle.dumps({"a": 1})], ids=["empty", "text", "pickle"]
 )
