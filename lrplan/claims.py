@@ -755,7 +755,7 @@ def _activity_is_robust(evidence: Evidence) -> list[Part | Missing]:
         but = f"{' and '.join(blind)} cannot tell FA from IA even with {units[-1]} units, no noise"
     return [
         Part(
-            f"what {units[0]} units, noise {NOISE[-1]:g} and both cost the less hurt of weights and "
+            f"what {units[0]} units, noise {NOISE[-1]:g} and both cost the less hurt of weights or "
             f"paired, minus activity, FA against IA ({_each(loss)}; with {units[-1]} units and no "
             f"noise: {_each(best)})",
             ahead.interval,
