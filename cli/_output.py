@@ -41,6 +41,10 @@ def emit(text: str) -> None:
             sys.stdout.flush()
     except BrokenPipeError:
         close_stdout()
+    except OSError:
+        # What is left in the buffer would fail once more at the end, and be told twice.
+        close_stdout()
+        raise
 
 
 def emit_json(value: Any) -> None:
