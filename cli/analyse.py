@@ -193,7 +193,9 @@ def _observables(value: str | None) -> Any:
 def result_parts(result: Result) -> list[Any]:
     """Return a result as lines and tables."""
     columns, rows = result.table()
+    # The words that name a figure come first, and stay where they are.
     first = next((i for i, v in enumerate(rows[0]) if isinstance(v, float)), 0) if rows else 0
+    columns, rows = _with_intervals(columns, rows)
     shown = [[f"{v:.3f}" if isinstance(v, float) else v for v in row] for row in rows]
     told = {k: v for k, v in result.options.items() if v not in (None, False)}
     return [
@@ -201,6 +203,33 @@ def result_parts(result: Result) -> list[Any]:
         _output.table(None, columns, shown, numbers=first),
         *(f"Warning: {w}" for w in result.warnings),
     ]
+
+
+def _with_intervals(columns: list[str], rows: list[list[Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Put the ends of intervals into the column of their figure: a terminal is narrow.
+
+    The ends of the first figure are called low and high, those of another NAME_low and NAME_high.
+    """
+    merged: dict[int, tuple[int, int]] = {}
+    taken: set[int] = set()
+    for i, name in enumerate(columns):
+        ends = ("low", "high") if f"{name}_low" not in columns else (f"{name}_low", f"{name}_high")
+        if not taken and columns[i + 1 : i + 3] == ["low", "high"]:
+            ends = ("low", "high")
+        elif ends == ("low", "high"):
+            continue
+        places = (columns.index(ends[0]), columns.index(ends[1]))
+        merged[i] = places
+        taken |= set(places)
+    kept = [i for i in range(len(columns)) if i not in taken]
+
+    def shown(row: list[Any], i: int) -> Any:
+        if i not in merged:
+            return row[i]
+        low, high = (row[j] for j in merged[i])
+        return f"{row[i]:.3f} [{low:.3f}, {high:.3f}]"
+
+    return [columns[i] for i in kept], [[shown(row, i) for i in kept] for row in rows]
 
 
 def _check_out(path: Path, *, force: bool) -> None:
