@@ -18,6 +18,7 @@ from lrplan.analyses._scoring import (
 )
 from lrplan.analyses._trajectories import performance, table
 from lrplan.errors import DataError, UsageError
+from lrplan.evaluation import balanced_splits
 from lrplan.plots import plot_equal_performance
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ def run(
     left = []
     warnings = []
     for how in matches:
-        rows, sessions = _matched(how, reached, data.y, data.organisms, stratum, tolerance)
+        rows, sessions, together = _matched(
+            how, reached, data.y, data.organisms, stratum, tolerance
+        )
         _, first = np.unique(data.organisms[rows], return_index=True)
         counts = [int((data.y[rows][first] == k).sum()) for k in kinds]
         left.append(len(first))
@@ -119,6 +122,12 @@ def run(
         if possible < splits:
             warnings.append(f"match {how}: {possible} splits, since few organisms are left")
         sets, groups = part.splits(possible)
+        if together is not None:
+            # An organism whose equals of the other rules are in training would be taken for one
+            # of them, and the accuracy be below chance. So sets are tested whole.
+            rng = np.random.default_rng((study.seed, 3))
+            alike = np.zeros(len(together))
+            sets = balanced_splits(alike, together, rng=rng, splits=possible)
         scores |= part.score(items, sets, groups)[0]
     if not scores:
         raise DataError(f"no match leaves enough organisms in {cohort.name!r}: {warnings[0]}")
@@ -151,8 +160,8 @@ def _matched(
     organisms: np.ndarray,
     stratum: np.ndarray,
     tolerance: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return which recordings are left, and at which checkpoints each is seen.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return which recordings are left, at which checkpoints each is seen, and what is matched.
 
     Parameters
     ----------
@@ -165,18 +174,22 @@ def _matched(
         Recordings.
     sessions : array (row, session) of int
         Checkpoints.
+    together : array (row,) of str, or None
+        The set of equals that each belongs to, if organisms are matched.
     """
     every = np.tile(np.arange(reached.shape[1]), (len(y), 1))
     if how == "none":
-        return np.arange(len(y)), every
+        return np.arange(len(y)), every, None
     _, first, index = np.unique(organisms, return_index=True, return_inverse=True)
     if how == "organisms":
-        kept = np.zeros(len(first), dtype=bool)
+        member = np.full(len(first), "", dtype=object)
         for s in np.unique(stratum):
             of = np.flatnonzero(stratum[first] == s)
-            kept[of[_sets(reached[first[of], -1], y[first[of]], np.unique(y), tolerance)]] = True
-        rows = np.flatnonzero(kept[index])
-        return rows, every[rows]
+            sets = _sets(reached[first[of], -1], y[first[of]], np.unique(y), tolerance)
+            for i, equals in enumerate(sets):
+                member[of[equals]] = f"{s}, {i}"
+        rows = np.flatnonzero(member[index] != "")
+        return rows, every[rows], member[index][rows].astype(str)
     levels = LEVELS if how == "checkpoints" else 1
     sessions = np.full((len(y), levels), -1)
     for s in np.unique(stratum):
@@ -192,17 +205,17 @@ def _matched(
         near = np.take_along_axis(off, nearest[:, None], axis=1)[:, 0] <= tolerance
         sessions[rows] = np.where(near.all(axis=1, keepdims=True), nearest, -1)
     rows = np.flatnonzero((sessions >= 0).all(axis=1))
-    return rows, sessions[rows]
+    return rows, sessions[rows], None
 
 
-def _sets(final: np.ndarray, y: np.ndarray, kinds: np.ndarray, tolerance: float) -> np.ndarray:
-    """Return the organisms of sets, one of each kind, whose performances lie close together.
+def _sets(final: np.ndarray, y: np.ndarray, kinds: np.ndarray, tolerance: float) -> list[list[int]]:
+    """Return sets of organisms, one of each kind, whose performances lie close together.
 
     The closest set is taken out first, then the closest of those left, until none lies within
     `tolerance`.
     """
     left = {k: [int(i) for i in np.flatnonzero(y == k)] for k in kinds}
-    out: list[int] = []
+    out: list[list[int]] = []
     while all(left.values()):
         best: tuple[float, list[int]] | None = None
         for lowest in (i for members in left.values() for i in members):
@@ -219,10 +232,10 @@ def _sets(final: np.ndarray, y: np.ndarray, kinds: np.ndarray, tolerance: float)
                 best = spread, found
         if best is None or best[0] > tolerance:
             break
-        out += best[1]
+        out.append(best[1])
         for i in best[1]:
             left[y[i]].remove(i)
-    return np.array(sorted(out), dtype=int)
+    return out
 
 
 analyses.add(
