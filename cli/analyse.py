@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lrplan.cli import _options, _output
-from lrplan.cli.design import check_plot, write_figure
+from lrplan.cli._pictures import check_plot, save_figure
 
 if TYPE_CHECKING:
     from lrplan.analyses import Result
@@ -265,11 +265,3 @@ def _write(path: Path, result: Result) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def save_figure(path: Path, result: Any) -> None:
-    """Draw what has a `plot`; the file appears only when it is whole."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    write_figure(path, result.plot().figure, dpi=300, bbox_inches="tight")

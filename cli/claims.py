@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lrplan.cli import _options, _output
-from lrplan.cli.analyse import save_figure
-from lrplan.cli.design import check_plot
+from lrplan.cli._pictures import check_plot, save_figure
 
 if TYPE_CHECKING:
     from lrplan.claims import Claim, ClaimsReport

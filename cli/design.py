@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lrplan.cli import _options, _output
+from lrplan.cli._pictures import check_plot, write_figure
 
 if TYPE_CHECKING:
     from lrplan.cohort import Cohort
@@ -23,7 +23,6 @@ Examples:
   lrplan design --measure activity,weights --json
   lrplan design --units all --noise 0 --scaling raw"""
 
-PLOTS = (".png", ".pdf", ".svg")
 SPLITS = ("organism", "layer")
 HELD_OUT = {
     "architecture": "held-out architecture (a brain is one)",
@@ -155,24 +154,12 @@ def design(
         _output.show(*forecast_parts(result, opened.name, asked))
     if plot is not None:
         _output.note(f"drawing {plot}", quiet=quiet)
-        save_plot(plot, result, opened, asked, seed)
+        save_plot(plot, result, opened, asked, seed, quiet=quiet)
 
 
-def check_plot(path: Path, *, force: bool) -> None:
-    """Raise `UsageError` if a plot cannot be written there, before any work is done."""
-    from lrplan.errors import UsageError
-
-    if path.suffix.lower() not in PLOTS:
-        raise UsageError(f"--plot {path}: expected a name that ends in {', '.join(PLOTS)}")
-    if path.is_dir() or (not force and os.path.lexists(path)):
-        raise UsageError(f"--plot {path} exists; give another name, or --force to replace a file")
-    if not path.parent.is_dir():
-        raise UsageError(f"--plot {path}: there is no directory {path.parent}; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise UsageError(f"--plot {path}: {path.parent} is not writable; give another directory")
-
-
-def save_plot(path: Path, result: Forecast, cohort: Cohort, asked: Design, seed: int) -> None:
+def save_plot(
+    path: Path, result: Forecast, cohort: Cohort, asked: Design, seed: int, *, quiet: bool
+) -> None:
     """Draw a forecast and its surroundings: accuracy against units and against noise."""
     import matplotlib
 
@@ -181,34 +168,17 @@ def save_plot(path: Path, result: Forecast, cohort: Cohort, asked: Design, seed:
 
     from lrplan import accuracy_by_noise, accuracy_by_units, plot_confusion, plot_forecast
 
-    if not all(stored(cohort, measure) for measure in asked.measures):
-        # A cohort of observables alone has no single units to record fewer of.
+    if not all(cohort.stores_units(measure) for measure in asked.measures):
+        _output.note(
+            "the cohort stores no single units, so only the confusion is drawn, not accuracy "
+            "against units and noise",
+            quiet=quiet,
+        )
         figure: Any = plot_confusion(result).figure
         return write_figure(path, figure)
     by_units = accuracy_by_units(cohort, asked, rng=np.random.default_rng(seed))
     by_noise = accuracy_by_noise(cohort, asked, rng=np.random.default_rng(seed))
     write_figure(path, plot_forecast(result, by_units, by_noise))
-
-
-def stored(cohort: Cohort, measure: str) -> bool:
-    """Return whether a cohort holds single units of a measure."""
-    from lrplan.errors import DataError
-
-    try:
-        cohort.stored_units(measure)
-    except DataError:
-        return False
-    return True
-
-
-def write_figure(path: Path, figure: Any, **options: Any) -> None:
-    """Write a figure, with options of its `savefig`; the file appears only when it is whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        figure.savefig(temporary, format=path.suffix[1:].lower(), **{"dpi": 200, **options})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def design_text(asked: dict[str, Any]) -> str:
