@@ -172,8 +172,11 @@ def simulate(
         with ExitStack() as held:
             where: Any = scheduler
             if cluster is not None:
+                from lrplan.simulate.preflight import check_combinations
                 from lrplan.simulate.slurm import slurm_cluster
 
+                # No job is asked for to train what cannot be.
+                check_combinations(content, elsewhere=True)
                 where = held.enter_context(
                     slurm_cluster(
                         jobs=jobs or 1, **given, directives=directive or (), device=device

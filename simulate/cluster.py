@@ -138,12 +138,7 @@ def on_cluster(
         If the scheduler stays away, workers lack data, or one organism brings down every worker
         that trains it.
     """
-    distributed = _distributed()
-    if isinstance(scheduler, str) and not ADDRESS.fullmatch(scheduler):
-        raise UsageError(
-            f"scheduler is {scheduler!r}; expected an address such as tcp://127.0.0.1:8786, which "
-            "`dask scheduler` prints when it starts"
-        )
+    distributed = check_scheduler(scheduler)
     # Lost stacks come back here, and halves of stacks that brought down workers.
     waiting = list(stacks)
     patience = FIRST_PATIENCE_SECONDS
@@ -163,13 +158,19 @@ def on_cluster(
                     client.close(timeout=2)
 
 
-def _distributed() -> Any:
+def check_scheduler(scheduler: Any) -> Any:
+    """Return the module `dask.distributed`; raise `UsageError` without it or for no address."""
     try:
         import distributed
     except ImportError:
         raise UsageError(
             "a Dask cluster needs dask.distributed; install it with: pip install 'lrplan[dask]'"
         ) from None
+    if isinstance(scheduler, str) and not ADDRESS.fullmatch(scheduler):
+        raise UsageError(
+            f"scheduler is {scheduler!r}; expected an address such as tcp://127.0.0.1:8786, which "
+            "`dask scheduler` prints when it starts"
+        )
     return distributed
 
 

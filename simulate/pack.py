@@ -54,13 +54,8 @@ def part_bytes(trained: Trained, *, device: str = "cpu") -> bytes:
     return file.getvalue()
 
 
-def write_part(path: Path, trained: Trained) -> None:
-    """Write one organism to an open position: a temporary name that the caller renames."""
-    path.write_bytes(part_bytes(trained))
-
-
 def read_part(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return what `write_part` wrote: the metadata and the arrays.
+    """Return what `part_bytes` made: the metadata and the arrays.
 
     Raises
     ------

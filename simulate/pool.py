@@ -96,6 +96,19 @@ def _start_worker(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let the numerical libraries of processes that start meanwhile use one thread each."""
+    name = "OMP_NUM_THREADS"
+    before = os.environ.get(name)
+    os.environ.setdefault(name, "1")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+
+
 def on_cores(
     stacks: list[list[OrganismSpec]],
     storage: Storage,
@@ -115,7 +128,6 @@ def on_cores(
     if not stacks:
         return
     by_hash = {s.hash: s for stack in stacks for s in stack}
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     pool = ProcessPoolExecutor(
         min(workers, len(stacks)),
         mp_context=get_context("spawn"),
@@ -125,7 +137,7 @@ def on_cores(
     try:
         # Workers start here, and are not to see a Ctrl-C before they can ignore it; one that comes
         # meanwhile reaches this process afterwards.
-        with _interrupts_later():
+        with _interrupts_later(), _one_thread_each():
             waiting: set[Future[list[tuple[str, bool]]]] = {
                 pool.submit(train_and_write, s, storage, parts, "cpu", shared) for s in stacks
             }

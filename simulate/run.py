@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lrplan.errors import DataError, LrplanError, UsageError
-from lrplan.simulate.cluster import PATIENCE_SECONDS, Job, Part, on_cluster
+from lrplan.simulate.cluster import PATIENCE_SECONDS, Job, Part, check_scheduler, on_cluster
 from lrplan.simulate.parts import Parts
 from lrplan.simulate.pool import on_cores, on_gpu
 from lrplan.simulate.preflight import check_combinations, check_data, data_in
@@ -114,8 +114,10 @@ def simulate(
         raise UsageError(f"workers is {workers!r}; expected a whole number of at least 1")
     if scheduler is None:
         device = device_named(device)
-    elif device not in DEVICES:
-        raise UsageError(f"device is {device!r}; expected auto, cpu or cuda")
+    else:
+        check_scheduler(scheduler)
+        if device not in DEVICES:
+            raise UsageError(f"device is {device!r}; expected auto, cpu or cuda")
     parts = Parts(Path(out))
     if is_complete(recipe, parts.out):
         # A run that was killed after its last rename left the parts behind.

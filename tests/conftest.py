@@ -54,7 +54,7 @@ def tiny_cohort_path(tiny_recipe_path: Path, tmp_path_factory: pytest.TempPathFa
     """24 organisms: 4 rules, 2 learning rates, 3 seeds; 16 units, 4 stimuli, 5 checkpoints."""
     import torch
 
-    from lrplan.simulate.pack import pack, write_part
+    from lrplan.simulate.pack import pack, part_bytes
     from lrplan.simulate.recipe import read_recipe
     from lrplan.simulate.train import train
 
@@ -66,7 +66,7 @@ def tiny_cohort_path(tiny_recipe_path: Path, tmp_path_factory: pytest.TempPathFa
     for spec in recipe.specs:
         [trained] = train([spec], recipe.storage)
         parts.append(directory / f"{spec.hash}.npz")
-        write_part(parts[-1], trained)
+        parts[-1].write_bytes(part_bytes(trained))
     torch.set_num_threads(before)
     out = directory / "tiny.zarr"
     pack(recipe, parts, out, {"lrplan_version": "0", "torch_version": "0", "device": "cpu"})

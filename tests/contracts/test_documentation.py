@@ -15,7 +15,7 @@ from lrplan import schema
 from lrplan.simulate.architectures import Head, architectures
 from lrplan.simulate.credit import Backpropagation, FixedFeedback
 from lrplan.simulate.network import Pass, init_params
-from lrplan.simulate.pack import pack, write_part
+from lrplan.simulate.pack import pack, part_bytes
 from lrplan.simulate.recipe import parse_recipe
 from lrplan.simulate.rules import rules
 from lrplan.simulate.train import train
@@ -113,7 +113,7 @@ def cohort(tmp_path_factory):
     paths = []
     for trained in (train([spec], made.storage)[0] for spec in made.specs):
         paths.append(place / f"{trained.spec.hash}.npz")
-        write_part(paths[-1], trained)
+        paths[-1].write_bytes(part_bytes(trained))
     about = {"lrplan_version": "0.1.0", "torch_version": "2", "device": "cpu"}
     pack(made, paths, place / "cohort.zarr", about)
     return place / "cohort.zarr"

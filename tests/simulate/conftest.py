@@ -9,7 +9,7 @@ import pytest
 import torch
 import zarr
 
-from lrplan.simulate.pack import write_part
+from lrplan.simulate.pack import part_bytes
 from lrplan.simulate.recipe import parse_recipe
 from lrplan.simulate.train import train
 
@@ -71,7 +71,7 @@ def parts(tmp_path_factory, trained) -> list[Path]:
     directory = tmp_path_factory.mktemp("parts")
     paths = [directory / f"{one.spec.hash}.npz" for one in trained]
     for path, one in zip(paths, trained, strict=True):
-        write_part(path, one)
+        path.write_bytes(part_bytes(one))
     return paths
 
 

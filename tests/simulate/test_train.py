@@ -13,7 +13,7 @@ from lrplan.errors import UsageError
 from lrplan.simulate.network import Pass
 from lrplan.simulate.optimizers.adam import Adam
 from lrplan.simulate.optimizers.sgdm import SGDM
-from lrplan.simulate.pack import read_part, write_part
+from lrplan.simulate.pack import part_bytes, read_part
 from lrplan.simulate.recipe import parse_recipe
 from lrplan.simulate.tasks.digits import load_digits
 from lrplan.simulate.tasks.digits_simclr import nt_xent
@@ -111,7 +111,7 @@ def test_what_half_precision_cannot_hold_has_diverged(rule, architecture, tmp_pa
     """Such values are stored as missing: an organism with gaps must not pass for a sound one."""
     made = recipe(rule, architecture, rates="9e5", batch=64)
     wild = train(list(made.specs), made.storage)[0]
-    write_part(tmp_path / "part", wild)
+    (tmp_path / "part").write_bytes(part_bytes(wild))
     meta, arrays = read_part(tmp_path / "part")
     gaps = any(not np.isfinite(arrays[k]).all() for k in ("responses", "synapses", "paired"))
     assert gaps
