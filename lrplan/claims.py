@@ -512,11 +512,10 @@ def _tasks_cost_more(evidence: Evidence) -> list[Part | Missing]:
     if supervised and contrastive:
         back, forth = _mean(supervised), _mean(contrastive)
         what = (
-            f"accuracy on supervised tasks held out ({back.mean:.3f}) minus that on "
-            f"self-supervised ones ({forth.mean:.3f}): from supervised to self-supervised costs "
-            "most"
+            f"what holding out self-supervised tasks costs ({forth.mean:.3f}) minus what holding "
+            f"out supervised ones does ({back.mean:.3f})"
         )
-        parts.append(Part(what, (back - forth).interval))
+        parts.append(Part(what, (forth - back).interval))
     else:
         parts.append(Missing("the cohort has tasks of one objective"))
     parts.append(_deep_to_shallow(evidence))
@@ -542,10 +541,10 @@ def _deep_to_shallow(evidence: Evidence) -> Part | Missing:
         )
     deep, few = _mean(on_deep), _mean(on_shallow)
     what = (
-        f"accuracy on held-out tasks of deep networks ({deep.mean:.3f}) minus that on those of "
-        f"shallow ones ({few.mean:.3f}; {', '.join(shallow)}): from deep to shallow costs most"
+        f"what holding out tasks of shallow networks costs ({few.mean:.3f}; {', '.join(shallow)}) "
+        f"minus what holding out those of deep ones does ({deep.mean:.3f})"
     )
-    return Part(what, (deep - few).interval)
+    return Part(what, (few - deep).interval)
 
 
 def shallow_tasks(depths: Mapping[str, Sequence[int]]) -> list[str]:
@@ -571,15 +570,17 @@ def shallow_tasks(depths: Mapping[str, Sequence[int]]) -> list[str]:
 
 
 def _cases(evidence: Evidence, tasks: Sequence[str]) -> list[Estimate]:
-    """Return the accuracies on tasks that were held out, for each measure."""
+    """Return what holding out each of these tasks costs, for each measure."""
     found = [
-        evidence.held_out.estimates.get(("case", m, f"task: {t}")) for t in tasks for m in MEASURES
+        evidence.held_out.estimates.get(("case cost", m, f"task: {t}"))
+        for t in tasks
+        for m in MEASURES
     ]
     return [f for f in found if f is not None and np.isfinite(f.mean)]
 
 
 def _by_objective(evidence: Evidence) -> dict[str, list[Estimate]]:
-    """Return the accuracies on each task that was held out, by objective."""
+    """Return what holding out each task costs, by objective."""
     tasks, objectives = evidence.labels["task"], evidence.labels["objective"]
     kinds = {str(o): np.unique(tasks[objectives == o]).tolist() for o in np.unique(objectives)}
     return {kind: found for kind, names in kinds.items() if (found := _cases(evidence, names))}

@@ -377,6 +377,11 @@ class Cohort:
         out["position"] = table["layer_position"].values[populations]
         return out
 
+    def stores_units(self, measure: str) -> bool:
+        """Return whether single units, synapses or pairs are stored, not observables alone."""
+        variable = MEASURE_VARIABLE[measure]
+        return self._array(variable, variable) is not None
+
     def stored_units(self, measure: str) -> np.ndarray:
         """Return how many units, synapses or pairs each population holds.
 
@@ -386,7 +391,7 @@ class Cohort:
             If the cohort stores nothing of that measure.
         """
         variable = MEASURE_VARIABLE[measure]
-        if self._array(variable, variable) is None:
+        if not self.stores_units(measure):
             instead = ""
             if self._array("observables", "observables") is not None:
                 instead = (

@@ -314,6 +314,20 @@ def _pairs(
     return pairs, inseparable
 
 
+def recorded_whole(cohort: Cohort, design: Design, populations: np.ndarray) -> list[str]:
+    """Say of each measure in how many populations all units were recorded, for want of more."""
+    out = []
+    for measure in () if design.all_units else design.measures:
+        held = cohort.stored_units(measure)[populations]
+        short = int((held < design.unit_count).sum())
+        if short:
+            out.append(
+                f"{short} of {len(held)} populations hold fewer than {design.units} units for "
+                f"{measure} and were recorded whole"
+            )
+    return out
+
+
 def _warnings(
     cohort: Cohort, design: Design, examples: Examples, split: str, dropped: Sequence[str]
 ) -> list[str]:
@@ -323,14 +337,7 @@ def _warnings(
             "split by layer: layers of one organism stand on both sides, so the accuracy within "
             "known conditions is flattered"
         )
-    for measure in () if design.all_units else design.measures:
-        held = cohort.stored_units(measure)[examples.populations]
-        short = int((held < design.unit_count).sum())
-        if short:
-            out.append(
-                f"{short} of {len(held)} populations hold fewer than {design.units} units for "
-                f"{measure} and were recorded whole"
-            )
+    out += recorded_whole(cohort, design, examples.populations)
     shown = design.stimuli
     if "paired" in design.measures and shown is not None and shown > cohort.pair_stimuli:
         out.append(f"the cohort holds {cohort.pair_stimuli} stimuli for paired, fewer than asked")

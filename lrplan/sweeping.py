@@ -17,7 +17,7 @@ from lrplan.errors import UsageError
 from lrplan.evaluation import Bootstrap, organism_folds
 from lrplan.examples import FOLDS, Examples, assemble, check_rules, shuffled_rules
 from lrplan.features import Features, Observed, observe
-from lrplan.forecasting import cross_predict, streams
+from lrplan.forecasting import cross_predict, recorded_whole, streams
 from lrplan.recording import check_held, draw_key, usable
 from lrplan.threads import threads
 
@@ -73,7 +73,8 @@ def sweep(
     xarray.Dataset
         ``accuracy``, ``low`` and ``high`` over ([measure,] units, noise[, schedule]), and
         ``chance``. Schedules are named; ``sessions`` is their number of sessions. The attribute
-        ``not_finite`` names observables that were left out, for all recordings of a combination.
+        ``not_finite`` names observables that were left out, for all recordings of a combination;
+        ``recorded_whole`` says where populations hold fewer units than asked.
 
     Raises
     ------
@@ -92,10 +93,13 @@ def sweep(
             raise UsageError(f"{name} is empty; name at least one")
     listed = [design.schedule] if schedules is None else list(schedules)
     designs = [design] if measure is None else [design.with_(measure=m) for m in measure]
+    whole: dict[str, None] = {}
     for u, n, d in product(units, noise, designs):
         # A design that cannot be is refused before any work.
         asked = d.with_(units=u, noise=n)
-        check_held(cohort, asked, usable(cohort, asked, None))
+        populations = usable(cohort, asked, None)
+        check_held(cohort, asked, populations)
+        whole |= dict.fromkeys(recorded_whole(cohort, asked, populations))
     found = [
         _sweep_measure(
             cohort,
@@ -125,6 +129,7 @@ def sweep(
     out["chance"] = 1 / found[0][1]
     lost = sorted({name for _, _, dropped in found for name in dropped})
     out.attrs["not_finite"] = ", ".join(lost)
+    out.attrs["recorded_whole"] = "; ".join(whole)
     if schedules is None:
         out = out.isel(schedule=0, drop=True)
     return out.isel(measure=0, drop=True) if measure is None else out

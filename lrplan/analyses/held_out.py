@@ -18,7 +18,7 @@ from lrplan.analyses._scoring import (
 )
 from lrplan.analyses._trajectories import conditions
 from lrplan.errors import DataError
-from lrplan.evaluation import Estimate, Splits, organism_folds
+from lrplan.evaluation import Estimate, Splits
 from lrplan.plots import plot_held_out
 
 if TYPE_CHECKING:
@@ -94,15 +94,15 @@ def run(
     known: dict[tuple[str, str], Estimate] = {}
     cases: list[tuple[str, str]] = []
     by_case: dict[tuple[str, str], Estimate] = {}
+    case_cost: dict[tuple[str, str], Estimate] = {}
     for c in used:
         names, fold = _cases(values[c], study.seed)
-        random = organism_folds(
-            data.y, data.organisms, len(names), np.random.default_rng((study.seed, 4))
-        )
+        random = _dealt_anew(fold, data.y, data.organisms, study.seed)
         sets, control = Splits.of_folds(fold), Splits.of_folds(random)
         items = {(m, c): (kind, d.table()) for m, d in study.data.items()}
         found, predicted = study.score(items, sets)
-        known |= {key: s.estimate for key, s in study.score(items, control)[0].items()}
+        controlled, seen = study.score(items, control)
+        known |= {key: s.estimate for key, s in controlled.items()}
         for i, name in enumerate(names):
             case = f"{c}: {name}"
             cases.append((c, case))
@@ -111,9 +111,12 @@ def run(
                 found = {key: Scored.missing() for key in found}
                 known |= {key: Estimate.missing() for key in found}
         for i, name in enumerate(names):
+            once = np.zeros(1, dtype=int)
             for m in study.measures:
-                alone = study.scorer.accuracy(predicted[m, c][i : i + 1], np.zeros(1, dtype=int))
+                alone = study.scorer.accuracy(predicted[m, c][i : i + 1], once)
+                same = np.where(fold == i, seen[m, c].max(axis=0, keepdims=True), UNTESTED)
                 by_case[m, f"{c}: {name}"] = alone
+                case_cost[m, f"{c}: {name}"] = study.scorer.accuracy(same, once) - alone
         scores |= found
     dataset = accuracy_dataset(
         scores, {"measure": study.measures, "condition": used}, chance=study.scorer.chance
@@ -148,6 +151,7 @@ def run(
     estimates |= {("known", *key): e for key, e in known.items()}
     estimates |= {("cost", *key): e for key, e in cost.items()}
     estimates |= {("case", *key): e for key, e in by_case.items()}
+    estimates |= {("case cost", *key): e for key, e in case_cost.items()}
     return study.result(
         "held_out",
         dataset,
@@ -161,6 +165,20 @@ def run(
         estimates=estimates,
         warnings=warnings,
     )
+
+
+def _dealt_anew(fold: np.ndarray, y: np.ndarray, organisms: np.ndarray, seed: int) -> np.ndarray:
+    """Return folds of random organisms, of each label as many in each as before.
+
+    So what a condition costs is not what smaller training sets cost.
+    """
+    _, first, index = np.unique(organisms, return_index=True, return_inverse=True)
+    dealt = fold[first]
+    rng = np.random.default_rng((seed, 4))
+    for label in np.unique(y):
+        members = np.flatnonzero(y[first] == label)
+        dealt[members] = rng.permutation(dealt[members])
+    return dealt[index]
 
 
 def _cases(values: np.ndarray, seed: int) -> tuple[list[str], np.ndarray]:

@@ -134,7 +134,8 @@ def run(
             "accuracy": whole.interval.mean,
             "accuracy_low": whole.interval.low,
             "accuracy_high": whole.interval.high,
-            "chance": study.scorer.chance,
+            "accuracy_chance": study.scorer.chance,
+            "chance": ((), 0.0, {"long_name": "importance of what tells nothing"}),
         },
         coords={
             "observable": names,

@@ -55,8 +55,8 @@ def run(
     """Record fewer units with more noise, for each measure, as figure 5 of the paper.
 
     Noise is a fraction of the population's signal standard deviation (the paper's was absolute,
-    in values that are not public). Units and noise are drawn twice, for alternate rounds of
-    splits; both lie in the interval.
+    in values that are not public). Units and noise are drawn twice, for alternate rounds of four
+    splits, and both lie in the interval; up to four splits there is one draw.
 
     Parameters
     ----------
@@ -109,6 +109,7 @@ def run(
         short[f"{possible} splits, since few organisms have populations that are stored whole"] = (
             None
         )
+    draws = min(DRAWS, int(sets.rounds.max()) + 1)
     for m in study.measures:
         jobs = []
         cells = [(n, s) for n in counts for s in levels]
@@ -120,13 +121,13 @@ def run(
                     f"{int((held < max(counts)).sum())} of {len(held)} populations hold fewer than "
                     f"{max(counts)} units for {part} and were recorded whole"
                 ] = None
-        drawn = [_record(cohort, m, parts, counts, levels, study, i, whole) for i in range(DRAWS)]
+        drawn = [_record(cohort, m, parts, counts, levels, study, i, whole) for i in range(draws)]
         for n, s in cells:
             tables = [each[n, s] for each, _ in drawn]
             jobs += [
                 Job(
                     kind,
-                    tables[sets.rounds[i] % DRAWS],
+                    tables[sets.rounds[i] % draws],
                     data.y,
                     groups,
                     ~test,
@@ -183,13 +184,7 @@ def _levels(noise: Sequence[float]) -> list[float]:
 
 def _stored(cohort: Cohort) -> list[str]:
     """Return the measures of which the cohort stores single units."""
-    out = []
-    for m in MEASURES:
-        try:
-            cohort.stored_units(m)
-        except DataError:
-            continue
-        out.append(m)
+    out = [m for m in MEASURES if cohort.stores_units(m)]
     if not out:
         raise DataError(
             f"the cohort {cohort.name!r} stores no responses, synapses or paired, which this "
