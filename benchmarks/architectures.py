@@ -71,10 +71,10 @@ def train_cell(
     """Train one organism in this process and return how well it does."""
     import torch
 
-    from lrplan.simulate.recipe import Storage
+    from lrplan.cohort.spec import OrganismSpec
+    from lrplan.simulate.learn.storage import Storage
+    from lrplan.simulate.learn.train import train
     from lrplan.simulate.tasks import tasks
-    from lrplan.simulate.train import train
-    from lrplan.spec import OrganismSpec
 
     torch.set_num_threads(1)
     chosen = family(architecture)

@@ -28,9 +28,9 @@ import lrplan
 from lrplan.classifiers import make_classifier, names
 from lrplan.classifiers.conv1d_mlp import Conv1dMLP
 from lrplan.classifiers.random_forest import PAPER, RandomForest
-from lrplan.design import POSITIONS
-from lrplan.evaluation import organism_folds
-from lrplan.observables import all_observables
+from lrplan.classifiers.splits import organism_folds
+from lrplan.measure.observables import all_observables
+from lrplan.terms import POSITIONS
 
 PARTS = ("forest", "conv1d", "all")
 

@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 import zarr
 
-from lrplan.simulate.recipe import Recipe, parse_recipe
-from lrplan.simulate.run import simulate
+from lrplan.simulate.run.recipe import Recipe, parse_recipe
+from lrplan.simulate.run.simulate import simulate
 
 RECIPE = """
 name = "dask kill"

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 import lrplan
-from lrplan import Design, Schedule, schema
+from lrplan import Design, Schedule
+from lrplan.cohort import format as schema
 
 CODES = ("responses", "synapses", "paired")
 

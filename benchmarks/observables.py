@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import lrplan
-from lrplan.observables import families_of
+from lrplan.measure.observables import families_of
 from lrplan.threads import threads
 
 FUNCTIONS = (lambda x: x, np.abs, np.square)

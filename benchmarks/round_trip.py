@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import lrplan
-from lrplan.evaluation import Bootstrap
+from lrplan.tell.intervals import Bootstrap
 
 COMMAND = [sys.executable, "-m", "lrplan.cli"]
 LAYERS = ("early", "middle", "deep")

@@ -39,13 +39,13 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from lrplan.simulate.architectures import architectures
-from lrplan.simulate.measure import Probes
-from lrplan.simulate.pack import write_part
-from lrplan.simulate.performance import Performance
-from lrplan.simulate.recipe import Recipe, parse_recipe
-from lrplan.simulate.stack import keep_memory, stack_size
+from lrplan.simulate.learn.performance import Performance
+from lrplan.simulate.learn.probes import Probes
+from lrplan.simulate.learn.train import train
+from lrplan.simulate.run.pack import write_part
+from lrplan.simulate.run.recipe import Recipe, parse_recipe
+from lrplan.simulate.run.stacks import keep_memory, stack_size
 from lrplan.simulate.tasks.digits import load_digits
-from lrplan.simulate.train import train
 
 try:
     from biotorch.layers.fa import Conv2d as FeedbackConv

@@ -11,7 +11,7 @@ from lrplan.cli import _options, _output
 from lrplan.cli._pictures import check_plot, save_figure
 
 if TYPE_CHECKING:
-    from lrplan.claims import Claim, ClaimsReport
+    from lrplan.claims.nayebi2020 import Claim, ClaimsReport
 
 EPILOG = """\b
 Examples:
@@ -49,7 +49,7 @@ def claims(
     import numpy as np
 
     from lrplan import open_cohort
-    from lrplan.claims import evaluate_claims
+    from lrplan.claims.nayebi2020 import evaluate_claims
 
     opened = open_cohort(cohort)
     _output.note(f"testing claims on the cohort {opened.name}", quiet=quiet)

@@ -10,7 +10,7 @@ import typer
 from lrplan.cli import _options, _output
 
 if TYPE_CHECKING:
-    from lrplan.cohorts.check import Check
+    from lrplan.cohort.check import Check
 
 EPILOG = """\b
 Examples:
@@ -99,7 +99,7 @@ def check(
     cohort: _options.CohortPath, json: _options.Json = False, quiet: _options.Quiet = False
 ) -> None:
     """Read all of a cohort and say what is wrong with it."""
-    from lrplan.cohorts.check import check as check_cohort
+    from lrplan.cohort.check import check as check_cohort
     from lrplan.errors import EXIT_DATA
 
     found = check_cohort(cohort)
@@ -128,7 +128,7 @@ def merge(
     quiet: _options.Quiet = False,
 ) -> None:
     """Join cohorts that store the same things."""
-    from lrplan.cohorts.merge import merge as merge_cohorts
+    from lrplan.cohort.merge import merge as merge_cohorts
 
     made = merge_cohorts(cohorts, out, name=name, skip_duplicates=skip_duplicates)
     skipped = sorted({i for s in made.attributes["sources"] for i in s.get("skipped", ())})
@@ -159,7 +159,7 @@ def select(
 
     An organism is taken if it satisfies every option.
     """
-    from lrplan.cohorts.select import select as select_organisms
+    from lrplan.cohort.select import select as select_organisms
 
     made = select_organisms(
         cohort,
@@ -194,7 +194,7 @@ def import_(
 
     It holds the observables of Nayebi et al., NeurIPS 2020, and nothing of single units.
     """
-    from lrplan.cohorts.import_paper import import_paper, read_map
+    from lrplan.cohort.import_paper import import_paper, read_map
 
     made = import_paper(dataset, out, names=None if map_ is None else read_map(map_))
     told = ", ".join(f"{k} is the {v.replace('_', ' ')}" for k, v in made.fields.items())

@@ -12,9 +12,9 @@ from lrplan.cli import _options, _output
 from lrplan.cli._pictures import check_plot, write_figure
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
-    from lrplan.design import Design
-    from lrplan.forecasting import Forecast
+    from lrplan.cohort.store import Cohort
+    from lrplan.measure.design import Design
+    from lrplan.tell.forecast import Forecast
 
 EPILOG = """\b
 Examples:
@@ -119,8 +119,8 @@ def design(
     quiet: _options.Quiet = False,
 ) -> None:
     """Forecast how well an experiment tells rules apart."""
-    from lrplan.design import Design, Schedule
     from lrplan.errors import UsageError
+    from lrplan.measure.design import Design, Schedule
     from lrplan.registry import nearest
 
     asked = Design(

@@ -64,7 +64,7 @@ def _tasks() -> list[dict[str, Any]]:
 
 
 def _modalities() -> list[dict[str, Any]]:
-    from lrplan.modalities import modalities
+    from lrplan.measure.modalities import modalities
 
     return [
         {
@@ -102,7 +102,7 @@ def _analyses() -> list[dict[str, Any]]:
 
 
 def _observables() -> list[dict[str, Any]]:
-    from lrplan.observables import all_observables
+    from lrplan.measure.observables import all_observables
 
     return [
         {

@@ -46,8 +46,9 @@ def record(
     quiet: _options.Quiet = False,
 ) -> None:
     """Write a virtual recording as NWB files, one per session."""
-    from lrplan.design import Design, Schedule, positive_int
+    from lrplan.arguments import positive_int
     from lrplan.errors import UsageError
+    from lrplan.measure.design import Design, Schedule
     from lrplan.registry import nearest
 
     Design(units=units, noise=noise, schedule=Schedule(sessions=sessions))

@@ -11,7 +11,7 @@ from lrplan.cli import _options, _output
 from lrplan.errors import EXIT_CANNOT_TELL, UsageError
 
 if TYPE_CHECKING:
-    from lrplan.verdict import Verdict
+    from lrplan.tell.verdict import Verdict
 
 EPILOG = """\b
 Examples:
@@ -122,7 +122,7 @@ def score(
         raise UsageError(f"unknown position {position!r}; {nearest(position, known)}")
 
     if noise is not None:
-        from lrplan.design import Design
+        from lrplan.measure.design import Design
 
         Design(noise=noise)
 

@@ -16,9 +16,9 @@ from lrplan.errors import LrplanError, UsageError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from lrplan.simulate.estimate import Estimate
-    from lrplan.simulate.recipe import Recipe
-    from lrplan.simulate.shards import Shard
+    from lrplan.simulate.run.estimate import Estimate
+    from lrplan.simulate.run.recipe import Recipe
+    from lrplan.simulate.run.shards import Shard
 
 EPILOG = """\b
 Examples:
@@ -142,7 +142,7 @@ def simulate(
     quiet: _options.Quiet = False,
 ) -> None:
     """Train the organisms of a recipe; a stopped run goes on."""
-    from lrplan.design import positive_int
+    from lrplan.arguments import positive_int
 
     for value, name in ((workers, "workers"), (jobs, "jobs"), (cores, "cores")):
         if value is not None:
@@ -160,9 +160,9 @@ def simulate(
     began = time.monotonic()
     account = Account(quiet=quiet)
     try:
-        from lrplan.simulate.recipe import read_recipe
-        from lrplan.simulate.run import simulate as run_recipe
-        from lrplan.simulate.shards import Shard
+        from lrplan.simulate.run.recipe import read_recipe
+        from lrplan.simulate.run.shards import Shard
+        from lrplan.simulate.run.simulate import simulate as run_recipe
 
         share = None if shard is None else Shard.parse(shard)
         content = read_recipe(recipe)
@@ -172,8 +172,8 @@ def simulate(
         with ExitStack() as held:
             where: Any = scheduler
             if cluster is not None:
-                from lrplan.simulate.preflight import check_combinations
-                from lrplan.simulate.slurm import slurm_cluster
+                from lrplan.simulate.run.preflight import check_combinations
+                from lrplan.simulate.run.slurm import slurm_cluster
 
                 # No job is asked for to train what cannot be.
                 check_combinations(content, elsewhere=True)
@@ -292,8 +292,8 @@ def _dry_run(
     quiet: bool,
 ) -> None:
     """Print what a run would take."""
-    from lrplan.simulate.estimate import estimate
-    from lrplan.simulate.preflight import data_in
+    from lrplan.simulate.run.estimate import estimate
+    from lrplan.simulate.run.preflight import data_in
 
     _output.note("timing some steps of each kind of network; a minute at most", quiet=quiet)
     with data_in(data):
@@ -305,7 +305,7 @@ def _dry_run(
         ]
         _output.emit_json(
             {
-                "schema": "lrplan.simulate.estimate/1",
+                "schema": "lrplan.simulate.run.estimate/1",
                 "recipe": recipe.name,
                 "organisms": found.organisms,
                 "done": found.done,

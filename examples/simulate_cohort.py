@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 import lrplan
-from lrplan.simulate.recipe import parse_recipe
-from lrplan.simulate.run import simulate
+from lrplan.simulate.run.recipe import parse_recipe
+from lrplan.simulate.run.simulate import simulate
 
 RECIPE = """
 name = "my-cohort"

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lrplan.analyses import analyse
-    from lrplan.claims import evaluate_claims
-    from lrplan.cohort import Cohort, open_cohort
-    from lrplan.design import Design, Schedule
+    from lrplan.claims.nayebi2020 import evaluate_claims
+    from lrplan.cohort.store import Cohort, open_cohort
     from lrplan.errors import DataError, LrplanError, UsageError
-    from lrplan.evaluation import Interval
-    from lrplan.forecasting import Forecast, forecast
+    from lrplan.measure.design import Design, Schedule
+    from lrplan.measure.recording import Recording, record
     from lrplan.nwb import inspect_nwb, read_nwb, write_nwb
+    from lrplan.nwb.rehearsal import record_nwb
     from lrplan.plots import (
         plot_accuracy_by_noise,
         plot_accuracy_by_units,
@@ -31,29 +31,29 @@ if TYPE_CHECKING:
         plot_forecast,
         plot_sweep,
     )
-    from lrplan.recording import Recording, record
-    from lrplan.rehearsal import record_nwb
-    from lrplan.sweeping import accuracy_by_noise, accuracy_by_units, sweep
-    from lrplan.verdict import Verdict, score
+    from lrplan.tell.forecast import Forecast, forecast
+    from lrplan.tell.intervals import Interval
+    from lrplan.tell.sweep import accuracy_by_noise, accuracy_by_units, sweep
+    from lrplan.tell.verdict import Verdict, score
 
 # Where each public name lives; imported when first asked for, so that `lrplan --help` and a
 # script that only needs Design pay for nothing else.
 _HOME = {
     "Cohort": "cohort",
     "DataError": "errors",
-    "Design": "design",
-    "Forecast": "forecasting",
-    "Interval": "evaluation",
+    "Design": "measure.design",
+    "Forecast": "tell.forecast",
+    "Interval": "tell.intervals",
     "LrplanError": "errors",
-    "Recording": "recording",
-    "Schedule": "design",
+    "Recording": "measure.recording",
+    "Schedule": "measure.design",
     "UsageError": "errors",
-    "Verdict": "verdict",
-    "accuracy_by_noise": "sweeping",
-    "accuracy_by_units": "sweeping",
+    "Verdict": "tell.verdict",
+    "accuracy_by_noise": "tell.sweep",
+    "accuracy_by_units": "tell.sweep",
     "analyse": "analyses",
     "evaluate_claims": "claims",
-    "forecast": "forecasting",
+    "forecast": "tell.forecast",
     "inspect_nwb": "nwb",
     "open_cohort": "cohort",
     "plot_accuracy_by_noise": "plots",
@@ -62,10 +62,10 @@ _HOME = {
     "plot_forecast": "plots",
     "plot_sweep": "plots",
     "read_nwb": "nwb",
-    "record": "recording",
-    "record_nwb": "rehearsal",
-    "score": "verdict",
-    "sweep": "sweeping",
+    "record": "measure.recording",
+    "record_nwb": "nwb.rehearsal",
+    "score": "tell.verdict",
+    "sweep": "tell.sweep",
     "write_nwb": "nwb",
 }
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lrplan.simulate.credit import Backpropagation, Conv, Linear, Operation
+from lrplan.simulate.credits import Backpropagation, Conv, Linear, Operation
 
 BATCH_NORM_EPSILON = 1e-5
 

@@ -54,9 +54,9 @@ def tiny_cohort_path(tiny_recipe_path: Path, tmp_path_factory: pytest.TempPathFa
     """24 organisms: 4 rules, 2 learning rates, 3 seeds; 16 units, 4 stimuli, 5 checkpoints."""
     import torch
 
-    from lrplan.simulate.pack import pack, part_bytes
-    from lrplan.simulate.recipe import read_recipe
-    from lrplan.simulate.train import train
+    from lrplan.simulate.learn.train import train
+    from lrplan.simulate.run.pack import pack, part_bytes
+    from lrplan.simulate.run.recipe import read_recipe
 
     recipe = read_recipe(tiny_recipe_path)
     directory = tmp_path_factory.mktemp("cohort")

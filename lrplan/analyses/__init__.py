@@ -15,13 +15,13 @@ import numpy as np
 import xarray as xr
 
 from lrplan.errors import UsageError
-from lrplan.evaluation import Estimate
 from lrplan.registry import Registry, nearest
+from lrplan.tell.intervals import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
 PAPER = "Nayebi et al., NeurIPS 2020"
 REVIEWS = "reviews of Nayebi et al., NeurIPS 2020"

@@ -18,7 +18,7 @@ from lrplan.analyses._scoring import (
 from lrplan.errors import DataError
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
 
 def tell_label(

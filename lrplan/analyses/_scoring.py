@@ -16,13 +16,14 @@ import xarray as xr
 from lrplan.analyses import Result
 from lrplan.analyses._trajectories import Table, Trajectories, load, measure_names
 from lrplan.classifiers import EFFORTS
+from lrplan.classifiers.splits import Splits, balanced_splits, most_splits
 from lrplan.errors import DataError, UsageError
-from lrplan.evaluation import Bootstrap, Estimate, Splits, balanced_splits, most_splits
 from lrplan.registry import nearest
+from lrplan.tell.intervals import Bootstrap, Estimate
 from lrplan.threads import threads
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
 T = TypeVar("T")
 K = TypeVar("K")

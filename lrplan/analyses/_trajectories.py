@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrplan.design import MEASURES, Design
 from lrplan.errors import DataError, UsageError
-from lrplan.examples import make_examples
-from lrplan.observables import families_of
+from lrplan.measure.design import Design
+from lrplan.measure.examples import make_examples
+from lrplan.measure.observables import families_of
 from lrplan.registry import nearest
+from lrplan.terms import MEASURES
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
 _LOCATION = ("mean", "median", "norm", "thirdquartile")
 PAPER_OBSERVABLES = (

@@ -12,11 +12,11 @@ from lrplan.analyses import REVIEWS, Analysis, Result, analyses
 from lrplan.analyses._scoring import open_study, words
 from lrplan.analyses._trajectories import LABELS, shuffled
 from lrplan.errors import DataError
-from lrplan.evaluation import RESAMPLES, Estimate
 from lrplan.plots import plot_clustering
+from lrplan.tell.intervals import RESAMPLES, Estimate
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
 COMPONENTS = 10
 DEFAULT = ("rule", "architecture", "task", "position")

@@ -10,11 +10,11 @@ import xarray as xr
 
 from lrplan.analyses import PAPER, REVIEWS, Analysis, Result, analyses
 from lrplan.analyses._scoring import LEAK, SPLITS, UNTESTED, classifier_names, open_study, words
-from lrplan.evaluation import Estimate
 from lrplan.plots import plot_confusion_by_measure
+from lrplan.tell.intervals import Estimate
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
 
 def run(

@@ -17,12 +17,12 @@ from lrplan.analyses._scoring import (
     words,
 )
 from lrplan.analyses._trajectories import performance, table
+from lrplan.classifiers.splits import balanced_splits
 from lrplan.errors import DataError, UsageError
-from lrplan.evaluation import balanced_splits
 from lrplan.plots import plot_equal_performance
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
 MATCHES = ("none", "organisms", "checkpoints", "lowest")
 LEVELS = 5

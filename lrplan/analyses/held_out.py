@@ -17,12 +17,13 @@ from lrplan.analyses._scoring import (
     words,
 )
 from lrplan.analyses._trajectories import conditions
+from lrplan.classifiers.splits import Splits
 from lrplan.errors import DataError
-from lrplan.evaluation import Estimate, Splits
 from lrplan.plots import plot_held_out
+from lrplan.tell.intervals import Estimate
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
 CONDITIONS = ("architecture", "curriculum", "task", "learning_rate", "regularisation")
 MOST_CASES = 10

@@ -10,13 +10,13 @@ import xarray as xr
 
 from lrplan.analyses import PAPER, REVIEWS, Analysis, Result, analyses
 from lrplan.analyses._scoring import Job, classifier_names, open_study, run_jobs
-from lrplan.design import positive_int
-from lrplan.evaluation import Estimate, jackknife
-from lrplan.observables import all_observables
+from lrplan.arguments import positive_int
+from lrplan.measure.observables import all_observables
 from lrplan.plots import plot_importance
+from lrplan.tell.intervals import Estimate, jackknife
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
 POSITION = "position"
 

@@ -12,7 +12,7 @@ from lrplan.analyses._labels import tell_label
 from lrplan.plots import plot_label
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
 
 def run(

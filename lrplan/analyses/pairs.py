@@ -21,7 +21,7 @@ from lrplan.analyses._scoring import (
 from lrplan.plots import plot_pairs
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
 
 def run(

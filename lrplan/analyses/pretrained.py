@@ -22,7 +22,7 @@ from lrplan.errors import DataError
 from lrplan.plots import plot_pretrained
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
 
 def run(

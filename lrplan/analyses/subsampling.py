@@ -16,12 +16,12 @@ from lrplan.analyses._scoring import (
     run_jobs,
     scored,
 )
-from lrplan.design import positive_int
+from lrplan.arguments import positive_int
 from lrplan.errors import UsageError
 from lrplan.plots import plot_subsampling
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
 
 def run(

@@ -20,7 +20,7 @@ from lrplan.errors import DataError
 from lrplan.plots import plot_thirds
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
 THIRDS = ("early", "middle", "late")
 

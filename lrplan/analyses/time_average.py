@@ -10,11 +10,11 @@ import numpy as np
 from lrplan.analyses import PAPER, Analysis, Result, analyses
 from lrplan.analyses._scoring import accuracy_dataset, classifier_names, open_study
 from lrplan.analyses._trajectories import table
-from lrplan.evaluation import Estimate
 from lrplan.plots import plot_time_average
+from lrplan.tell.intervals import Estimate
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
 FORMS = ("trajectory", "average")
 

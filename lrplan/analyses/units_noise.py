@@ -20,16 +20,18 @@ from lrplan.analyses._scoring import (
     scored,
 )
 from lrplan.analyses._trajectories import Table, measure_names, table
-from lrplan.design import MEASURES, Design, positive_int
+from lrplan.arguments import positive_int
 from lrplan.errors import DataError, UsageError
-from lrplan.evaluation import Estimate
-from lrplan.examples import assemble
-from lrplan.features import observe
+from lrplan.measure.design import Design
+from lrplan.measure.examples import assemble
+from lrplan.measure.features import observe
+from lrplan.measure.recording import draw_key
 from lrplan.plots import plot_units_noise
-from lrplan.recording import draw_key
+from lrplan.tell.intervals import Estimate
+from lrplan.terms import MEASURES
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
 UNITS = (10, 30, 100, 300)
 NOISE = (0.0, 0.3, 1.0, 3.0)

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrplan.design import Design
 from lrplan.errors import DataError, UsageError
+from lrplan.measure.design import Design
 
 if TYPE_CHECKING:
-    from lrplan.cohort import Cohort
+    from lrplan.cohort.store import Cohort
 
-SCHEMA = "lrplan.classifier/1"
+SCHEMA = "lrplan.classifiers.rule_classifier/1"
 MANIFEST, MODEL, NETWORK = "manifest.json", "model.skops", "network.pt"
 # What a file may hold beyond what skops itself trusts (numbers, arrays, scikit-learn's own types).
 TRUSTED = (
-    "lrplan.classifier.RuleClassifier",
+    "lrplan.classifiers.rule_classifier.RuleClassifier",
     "lrplan.classifiers._forest.Forest",
     "lrplan.classifiers.calibrated.Calibrated",
     "lrplan.classifiers.conv1d_mlp.Conv1dMLP",

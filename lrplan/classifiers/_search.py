@@ -16,8 +16,8 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from lrplan.classifiers.splits import organism_folds
 from lrplan.errors import UsageError
-from lrplan.evaluation import organism_folds
 from lrplan.registry import nearest
 from lrplan.threads import threads
 

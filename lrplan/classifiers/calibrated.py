@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lrplan.classifiers._search import best_temperature, check_folds, check_groups, softmax
-from lrplan.evaluation import organism_folds
+from lrplan.classifiers.splits import organism_folds
 
 # No class is ever impossible after a finite number of rows.
 LEAST_PROBABILITY = 1e-3

@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 
 from lrplan.errors import DataError, UsageError
+from lrplan.measure.recording import DIMS, Recording
 from lrplan.nwb._file import FileContent, Options, Session, read_file
 from lrplan.nwb._text import clean, listed, natural_key
-from lrplan.recording import DIMS, Recording
 from lrplan.registry import nearest
 
 ORDERS = ("time", "name", "given")

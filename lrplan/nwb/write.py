@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lrplan.design import positive_int
+from lrplan.arguments import positive_int
 from lrplan.errors import DataError, UsageError
 from lrplan.nwb._text import clean
 from lrplan.registry import nearest

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from lrplan.plots._style import LINE, SEQUENTIAL, short
 
 if TYPE_CHECKING:
-    from lrplan.forecasting import Forecast
+    from lrplan.tell.forecast import Forecast
 
 
 def plot_confusion(forecast: Forecast, *, ax: Axes | None = None) -> Axes:

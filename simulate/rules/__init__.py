@@ -9,7 +9,7 @@ from typing import Any
 
 from lrplan.errors import UsageError
 from lrplan.registry import Registry, nearest
-from lrplan.simulate.credit import Backpropagation
+from lrplan.simulate.credits import Backpropagation
 from lrplan.simulate.optimizers import Optimizer
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lrplan.simulate.credit import FixedFeedback
+from lrplan.simulate.credits import FixedFeedback
 from lrplan.simulate.optimizers.sgdm import SGDM
 from lrplan.simulate.rules import Rule, rules
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lrplan.simulate.credit import InformationAlignment
+from lrplan.simulate.credits import InformationAlignment
 from lrplan.simulate.optimizers.sgdm import SGDM
 from lrplan.simulate.rules import Rule, rules
 

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrplan.errors import DataError
+from lrplan.randomness import keyed_rng
 from lrplan.simulate.architectures import Head
 from lrplan.simulate.tasks import Data, Extent, Task, tasks
 from lrplan.simulate.tasks._augmentation import RESIZE_UNIFORMS, resize_parameters, resized_crop
 from lrplan.simulate.tasks._disk import ImageFiles, decode, folder_of, whole_setting
-from lrplan.spec import keyed_rng
 
 FOLDER = "imagenet"
 NEEDS = (

@@ -10,10 +10,10 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrplan.randomness import keyed_rng
 from lrplan.simulate.architectures import Head
 from lrplan.simulate.tasks import Data, Extent, Task, tasks
 from lrplan.simulate.tasks._disk import enlarge, enlarged, larger_shape, whole_setting
-from lrplan.spec import keyed_rng
 
 SMALLEST_EDGE = 16
 SUBSAMPLES = 4

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import fft
 
+from lrplan.randomness import keyed_rng
 from lrplan.simulate.tasks import Data, Extent, tasks
 from lrplan.simulate.tasks._cochleagram import Cochlea
 from lrplan.simulate.tasks._disk import enlarge, enlarged, larger_shape, whole_setting
@@ -20,7 +21,6 @@ from lrplan.simulate.tasks._speech import (
     draw_snr_db,
     mix,
 )
-from lrplan.spec import keyed_rng
 
 # Formants in Hz of vowels of American English (Peterson & Barney, JASA 1952, men), rounded.
 VOWELS_HZ = {

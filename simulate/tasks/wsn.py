@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lrplan.errors import DataError, UsageError
+from lrplan.randomness import keyed_rng
 from lrplan.simulate.tasks import Data, Extent, data_folder, tasks
 from lrplan.simulate.tasks._cochleagram import Cochlea
 from lrplan.simulate.tasks._disk import enlarge, enlarged, folder_of, larger_shape, whole_setting
@@ -24,7 +25,6 @@ from lrplan.simulate.tasks._speech import (
     draw_snr_db,
     mix,
 )
-from lrplan.spec import keyed_rng
 
 FOLDER, FILE = "wsn", "wsn.h5"
 NEEDS = (

@@ -16,8 +16,8 @@ import pytest
 import xarray as xr
 
 from lrplan import Design, Interval, Schedule
-from lrplan.forecasting import Forecast
-from lrplan.verdict import Verdict
+from lrplan.tell.forecast import Forecast
+from lrplan.tell.verdict import Verdict
 
 COMMAND = [sys.executable, "-m", "lrplan.cli"]
 

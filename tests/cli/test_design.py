@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import xarray as xr
 
-import lrplan.forecasting
-import lrplan.sweeping
+import lrplan.tell.forecast
+import lrplan.tell.sweep
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def fast(monkeypatch, plan):
         calls.append(design)
         return replace(plan, design=design, split=split)
 
-    monkeypatch.setattr(lrplan.forecasting, "forecast", forecast)
-    monkeypatch.setattr(lrplan.sweeping, "accuracy_by_units", lambda *a, **k: curve)
-    monkeypatch.setattr(lrplan.sweeping, "accuracy_by_noise", lambda *a, **k: by_noise)
+    monkeypatch.setattr(lrplan.tell.forecast, "forecast", forecast)
+    monkeypatch.setattr(lrplan.tell.sweep, "accuracy_by_units", lambda *a, **k: curve)
+    monkeypatch.setattr(lrplan.tell.sweep, "accuracy_by_noise", lambda *a, **k: by_noise)
     return calls
 
 

@@ -58,7 +58,7 @@ def test_each_command_documents_each_option_and_gives_an_example(cli, name):
 def test_defaults_are_those_of_the_design():
     from dataclasses import fields
 
-    from lrplan.design import Design
+    from lrplan.measure.design import Design
 
     defaults = {f.name: f.default for f in fields(Design)}
     given = {p.name: p.default for p in ALL["design"].params}

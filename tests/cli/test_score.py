@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 import lrplan.nwb
-import lrplan.verdict
+import lrplan.tell.verdict
 
 
 def test_a_recording_is_scored_as_a_process(process, recorded, tiny_cohort_path):
@@ -37,7 +37,7 @@ def scored(monkeypatch, verdict):
         calls.append(options | {"paths": paths})
         return type("Recording", (), {"source": "a.nwb"})()
 
-    monkeypatch.setattr(lrplan.verdict, "score", score)
+    monkeypatch.setattr(lrplan.tell.verdict, "score", score)
     monkeypatch.setattr(lrplan.nwb, "read_nwb", read_nwb)
     return box
 

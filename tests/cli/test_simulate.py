@@ -122,7 +122,7 @@ def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(cli, recipe, tmp_pat
     ran = cli(*arguments, "--json", "--workers", 2)
     assert ran.code == 0, ran.err
     found = ran.json()
-    assert found["schema"] == "lrplan.simulate.estimate/1"
+    assert found["schema"] == "lrplan.simulate.run.estimate/1"
     assert (found["organisms"], found["done"], found["workers"]) == (2, 0, 2)
     assert found["factors"]["rule"] == {"adam": 1, "sgdm": 1}
     assert found["work_seconds"] >= found["wall_seconds"] > 0
@@ -181,9 +181,9 @@ def test_options_that_cannot_be_are_refused(cli, recipe, tmp_path, options, told
 
 
 def test_shards_become_one_cohort(cli, recipe, tmp_path):
-    from lrplan.simulate.recipe import read_recipe
-    from lrplan.simulate.shards import Shard
-    from lrplan.simulate.work import stacks_of
+    from lrplan.simulate.run.recipe import read_recipe
+    from lrplan.simulate.run.shards import Shard
+    from lrplan.simulate.run.work import stacks_of
 
     # The two organisms may be one stack, which goes to one shard.
     made = read_recipe(recipe)

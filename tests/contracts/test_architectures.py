@@ -8,7 +8,7 @@ import torch
 
 from lrplan.errors import UsageError
 from lrplan.simulate.architectures import Head, architectures
-from lrplan.simulate.credit import Backpropagation, FixedFeedback
+from lrplan.simulate.credits import Backpropagation, FixedFeedback
 from lrplan.simulate.network import Pass, init_backward, init_params, layer_positions
 from lrplan.simulate.rules import rules
 

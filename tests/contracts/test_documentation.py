@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from lrplan import schema
+from lrplan.cohort import format as schema
 from lrplan.simulate.architectures import Head, architectures
-from lrplan.simulate.credit import Backpropagation, FixedFeedback
+from lrplan.simulate.credits import Backpropagation, FixedFeedback
+from lrplan.simulate.learn.train import train
 from lrplan.simulate.network import Pass, init_params
-from lrplan.simulate.pack import pack, part_bytes
-from lrplan.simulate.recipe import parse_recipe
 from lrplan.simulate.rules import rules
-from lrplan.simulate.train import train
+from lrplan.simulate.run.pack import pack, part_bytes
+from lrplan.simulate.run.recipe import parse_recipe
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lrplan.design import MEASURES
-from lrplan.modalities import modalities
+from lrplan.measure.modalities import modalities
+from lrplan.terms import MEASURES
 
 SHAPES = {"activity": (3, 40, 200), "weights": (3, 8000), "paired": (3, 4, 40, 50)}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lrplan.design import MEASURES
-from lrplan.observables import all_observables, families
+from lrplan.measure.observables import all_observables, families
+from lrplan.terms import MEASURES
 
 SHAPES = {"activity": (2, 3, 5, 40), "weights": (2, 3, 60), "paired": (2, 3, 5, 8, 9)}
 UNIT_AXES = {"activity": (-1,), "weights": (-1,), "paired": (-2, -1)}

@@ -10,8 +10,8 @@ import pytest
 from lrplan.analyses import analyses
 from lrplan.classifiers import classifiers
 from lrplan.errors import UsageError
-from lrplan.modalities import modalities
-from lrplan.observables import families
+from lrplan.measure.modalities import modalities
+from lrplan.measure.observables import families
 from lrplan.registry import Registry, nearest
 from lrplan.simulate.architectures import architectures
 from lrplan.simulate.optimizers import optimizers
@@ -157,8 +157,8 @@ def test_a_broken_entry_point_raises(package):
 
 def test_a_rule_of_another_package_can_be_trained(tmp_path, monkeypatch):
     """The whole way: a dist-info on the path, a recipe that names the rule, an organism."""
-    from lrplan.simulate.recipe import parse_recipe
-    from lrplan.simulate.train import train
+    from lrplan.simulate.learn.train import train
+    from lrplan.simulate.run.recipe import parse_recipe
 
     module = f"lab_{uuid.uuid4().hex}"
     (tmp_path / f"{module}.py").write_text(
@@ -191,6 +191,8 @@ def test_nearest_copes_with_case_hyphens_and_nothing_like_it():
 
 
 def test_a_registry_is_generic_over_its_entries():
-    registry: Registry[int] = Registry("number", package="lrplan.modalities", group="none.at.all")
+    registry: Registry[int] = Registry(
+        "number", package="lrplan.measure.modalities", group="none.at.all"
+    )
     registry.add("one", 1)
     assert registry.get("one") == 1

@@ -10,11 +10,11 @@ import torch
 
 from lrplan.errors import UsageError
 from lrplan.simulate.architectures import Head, architectures
+from lrplan.simulate.learn.train import train
 from lrplan.simulate.network import Pass, init_backward, init_params
 from lrplan.simulate.optimizers import optimizers
-from lrplan.simulate.recipe import parse_recipe
 from lrplan.simulate.rules import rules
-from lrplan.simulate.train import train
+from lrplan.simulate.run.recipe import parse_recipe
 
 RECIPE = """
 [grid]

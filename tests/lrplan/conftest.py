@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from lrplan import schema
-from lrplan.cohort import Cohort, open_cohort
-from lrplan.observables import all_observables
+from lrplan.cohort import format as schema
+from lrplan.cohort.store import Cohort, open_cohort
+from lrplan.measure.observables import all_observables
 
 RULES = ("sgdm", "adam", "feedback_alignment", "information_alignment")
 

@@ -7,7 +7,7 @@ import importlib
 
 import pytest
 
-MODULES = ("lrplan", "lrplan.cohort", "lrplan.forecasting", "lrplan.nwb.read")
+MODULES = ("lrplan", "lrplan.cohort.store", "lrplan.tell.forecast", "lrplan.nwb.read")
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -9,9 +9,9 @@ import pytest
 import torch
 import zarr
 
-from lrplan.simulate.pack import part_bytes
-from lrplan.simulate.recipe import parse_recipe
-from lrplan.simulate.train import train
+from lrplan.simulate.learn.train import train
+from lrplan.simulate.run.pack import part_bytes
+from lrplan.simulate.run.recipe import parse_recipe
 
 TINY = """
 name = "tiny"

@@ -9,11 +9,12 @@ import torchvision
 
 from lrplan.errors import UsageError
 from lrplan.simulate.architectures import Head, architectures
-from lrplan.simulate.credit import Backpropagation, Conv, FixedFeedback, InformationAlignment
-from lrplan.simulate.measure import Probes, populations_of
+from lrplan.simulate.credits import Backpropagation, Conv, FixedFeedback, InformationAlignment
+from lrplan.simulate.learn.probes import Probes, populations_of
+from lrplan.simulate.learn.storage import Storage
+from lrplan.simulate.learn.train import build, train
 from lrplan.simulate.network import BATCH_NORM_EPSILON, Pass, init_backward, init_params
-from lrplan.simulate.recipe import Storage, parse_recipe
-from lrplan.simulate.train import build, train
+from lrplan.simulate.run.recipe import parse_recipe
 
 RESNETS = ("resnet18", "resnet18v2", "resnet34", "resnet34v2")
 ALEXNETS = ("alexnet", "alexnet_lrn")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lrplan.simulate.architectures import Head, architectures
-from lrplan.simulate.credit import Backpropagation, FixedFeedback, InformationAlignment
+from lrplan.simulate.credits import Backpropagation, FixedFeedback, InformationAlignment
 from lrplan.simulate.network import Pass, init_backward, init_params
 
 NETWORKS = [
@@ -114,7 +114,7 @@ def test_information_alignment_of_a_linear_layer_finds_the_inverse():
     w = torch.from_numpy(rng.standard_normal((6, 6)) + 2 * np.eye(6))
     b = torch.from_numpy(rng.standard_normal((6, 6)))
     credit = InformationAlignment(decay=0.0, rate=1.0)
-    from lrplan.simulate.credit import Linear
+    from lrplan.simulate.credits import Linear
 
     for _ in range(20_000):
         x = torch.from_numpy(rng.standard_normal((64, 6)))

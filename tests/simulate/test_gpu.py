@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from lrplan import open_cohort
-from lrplan.simulate.recipe import parse_recipe
-from lrplan.simulate.run import simulate
-from lrplan.simulate.stack import stack_size
-from lrplan.simulate.train import stack_key, train
+from lrplan.simulate.learn.train import stack_key, train
+from lrplan.simulate.run.recipe import parse_recipe
+from lrplan.simulate.run.simulate import simulate
+from lrplan.simulate.run.stacks import stack_size
 
 RECIPE = """
 [grid]

@@ -244,7 +244,7 @@ def test_only_the_rules_asked_for_are_told(made):
 
 def test_the_paper_was_left_with_24_observables():
     from lrplan.analyses._trajectories import PAPER_OBSERVABLES
-    from lrplan.observables import all_observables
+    from lrplan.measure.observables import all_observables
 
     assert len(PAPER_OBSERVABLES) == 24
     assert set(PAPER_OBSERVABLES) <= {o.name for _, o in all_observables()}

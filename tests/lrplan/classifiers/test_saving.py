@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from lrplan import Design
-from lrplan.classifier import RuleClassifier
 from lrplan.classifiers import (
     cohort_digest,
     load_classifier,
@@ -24,6 +23,7 @@ from lrplan.classifiers import (
 )
 from lrplan.classifiers._saving import MANIFEST, MODEL, NETWORK, _canonical
 from lrplan.classifiers.calibrated import Calibrated
+from lrplan.classifiers.rule_classifier import RuleClassifier
 from lrplan.errors import DataError, UsageError
 
 COHORT = "c" * 64

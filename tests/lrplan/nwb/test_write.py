@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lrplan.errors import DataError, UsageError
-from lrplan.modalities import modalities
+from lrplan.measure.modalities import modalities
 from lrplan.nwb import inspect_nwb, read_nwb, write_nwb
 from lrplan.nwb.write import dff_gain, spike_gain
 

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from lrplan.simulate.recipe import parse_recipe
-from lrplan.simulate.train import train
+from lrplan.simulate.learn.train import train
+from lrplan.simulate.run.recipe import parse_recipe
 
 RECIPE = """
 [grid]

@@ -1,0 +1,641 @@
+"""Read a cohort from end to end and say what is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from lrplan.cohort import format as schema
+from lrplan.cohort.store import PACKAGED, packaged_path
+from lrplan.errors import DataError
+from lrplan.registry import nearest
+from lrplan.terms import POSITIONS
+
+SHOWN = 5
+"""Places that one finding lists."""
+
+DIMS = ("organism", "population", "checkpoint", "stimulus", "observable")
+"""Dimensions that have one size in all groups; pairs have stimuli of their own."""
+
+WHOLE_BLOCK = 32
+"""Rows that are looked at together."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or worth knowing.
+
+    Parameters
+    ----------
+    level : {"fault", "remark"}
+        A cohort with a fault is not sound.
+    where : str
+        Group and variable, or file.
+    what : str
+        What was found, and what was expected.
+    """
+
+    level: str
+    where: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was read of a cohort and what was found.
+
+    Parameters
+    ----------
+    path : Path
+        Where it lies.
+    organisms, populations : int or None
+        How many; None if the tables cannot be read.
+    chunks, bytes : int
+        How many were read, and their size on disk.
+    findings : list of Finding
+        Faults first.
+    """
+
+    path: Path
+    organisms: int | None
+    populations: int | None
+    chunks: int
+    bytes: int
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        """Whether there is no fault."""
+        return all(f.level != "fault" for f in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that ``lrplan cohort check --json`` prints."""
+        return {
+            "schema": "lrplan.cohort.store-check/1",
+            "path": str(self.path),
+            "sound": self.sound,
+            "organisms": self.organisms,
+            "populations": self.populations,
+            "chunks": self.chunks,
+            "bytes": self.bytes,
+            "findings": [vars(f) for f in self.findings],
+        }
+
+
+def check(name_or_path: str | Path) -> Check:
+    """Read everything in a cohort and compare it with the format.
+
+    Unlike `lrplan.open_cohort`, which stops at the first fault, it goes on and lists all. Memory
+    holds the labels and one chunk.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        ``"starter"``, a Zarr directory, or a ``.zip`` file of one.
+
+    Raises
+    ------
+    DataError
+        If there is nothing that could be a cohort, or of a newer format.
+    """
+    name = str(name_or_path)
+    path = packaged_path(name) if name in PACKAGED else Path(name_or_path)
+    return _Reading(path).check()
+
+
+class _Reading:
+    """One pass over a cohort, which collects findings."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.faults: list[Finding] = []
+        self.remarks: list[Finding] = []
+        self.chunks = 0
+        self.tables: dict[tuple[str, str], np.ndarray] = {}
+        """Variables of one dimension, words decoded; those that could not be read are absent."""
+
+    def fault(self, where: str, what: str) -> None:
+        self.faults.append(Finding("fault", where, what))
+
+    def remark(self, where: str, what: str) -> None:
+        self.remarks.append(Finding("remark", where, what))
+
+    def check(self) -> Check:
+        files = self.open()
+        self.metadata()
+        self.arrays = self.known_arrays()
+        self.missing_chunks()
+        self.dimensions()
+        for key, array in self.arrays.items():
+            if array.ndim == 1:
+                self.table(key, array)
+        self.organisms()
+        self.populations()
+        for key, array in self.arrays.items():
+            if array.ndim > 1:
+                self.values(key, array)
+        return Check(
+            self.path,
+            self.count("organisms", "id"),
+            self.count("populations", "organism"),
+            self.chunks,
+            sum(files.values()) if self.path.is_dir() else self.path.stat().st_size,
+            self.faults + self.remarks,
+        )
+
+    def count(self, group: str, name: str) -> int | None:
+        table = self.tables.get((group, name))
+        return None if table is None else len(table)
+
+    # -- files ----------------------------------------------------------------------------------
+
+    def open(self) -> dict[str, int]:
+        """Open the store, or say that it is none; return the size of each file."""
+        path = self.path
+        if not path.exists():
+            raise DataError(
+                f"no cohort at {path}; expected a Zarr directory, a .zip of one, or a name "
+                f"({nearest(str(path), PACKAGED)})"
+            )
+        if path.is_dir():
+            self.files = {
+                p.relative_to(path).as_posix(): p.stat().st_size
+                for p in path.rglob("*")
+                if p.is_file()
+            }
+            self.documents = {
+                n: (path / n).read_bytes() for n in self.files if n.endswith("zarr.json")
+            }
+            self.store: Any = zarr.storage.LocalStore(path, read_only=True)
+        else:
+            self.open_zip()
+        if "zarr.json" not in self.documents:
+            raise DataError(f"{path} is not a cohort: it has no zarr.json (a Zarr v3 group)")
+        try:
+            self.attributes = json.loads(self.documents["zarr.json"])["attributes"]
+            kind, written = self.attributes.get("format"), self.attributes.get("format_version")
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise DataError(f"{path}: zarr.json is damaged; restore it from a copy") from None
+        if kind != schema.FORMAT:
+            raise DataError(f"{path} is a Zarr store but not an lrplan cohort")
+        if not isinstance(written, int) or written > schema.FORMAT_VERSION:
+            raise DataError(
+                f"{path} has cohort format {written}; this lrplan reads up to "
+                f"{schema.FORMAT_VERSION}. Update lrplan"
+            )
+        try:
+            self.root = zarr.open_group(self.store, mode="r", use_consolidated=False)
+        except Exception as error:
+            raise DataError(f"{path}: zarr.json is damaged ({_line(error)})") from None
+        return self.files
+
+    def open_zip(self) -> None:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                entries = archive.infolist()
+                self.files = {e.filename: e.compress_size for e in entries if not e.is_dir()}
+                self.documents = {n: archive.read(n) for n in self.files if n.endswith("zarr.json")}
+        except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+            raise DataError(
+                f"{self.path} is no cohort, or damaged: neither a Zarr directory nor a whole zip "
+                f"file of one ({error})"
+            ) from None
+        twice = [n for n, c in Counter(e.filename for e in entries).items() if c > 1]
+        if twice:
+            self.fault(_some(twice), "is in the zip file more than once")
+        self.store = zarr.storage.ZipStore(self.path, mode="r")
+
+    def metadata(self) -> None:
+        """Compare all metadata with its checksums."""
+        if self.attributes.get("attributes_sha256") != schema.attributes_digest(self.attributes):
+            self.fault("zarr.json", "the root attributes differ from their checksum")
+        digests = self.attributes.get("metadata_sha256")
+        if not isinstance(digests, dict):
+            self.fault("zarr.json", "there are no checksums of the metadata")
+            return
+        for name, digest in digests.items():
+            if name not in self.documents:
+                self.fault(name, "is missing")
+            elif schema.sha256(self.documents[name]) != digest:
+                self.fault(name, "differs from its checksum")
+        for name in sorted(set(self.documents) - set(digests) - {"zarr.json"}):
+            self.fault(name, "has no checksum: it was added later")
+
+    def known_arrays(self) -> dict[tuple[str, str], zarr.Array]:
+        """Return the arrays of the format; say what is unreadable, missing or unknown."""
+        out = {}
+        for group, name in schema.BY_NAME:
+            where = f"{group}/{name}"
+            if f"{where}/zarr.json" not in self.files:
+                if group in ("organisms", "populations"):
+                    if (group, name) in schema.UNKNOWN:
+                        self.remark(where, "is not recorded")
+                    else:
+                        self.fault(where, "is missing")
+                continue
+            try:
+                array = self.root[where]
+            except Exception as error:
+                self.fault(where, f"its metadata cannot be read ({_line(error)})")
+                continue
+            if not isinstance(array, zarr.Array):
+                self.fault(where, "is no array")
+                continue
+            out[group, name] = array
+        for name in schema.CODED:
+            if (name, name) not in out:
+                self.remark(name, "is not stored")
+        expected = {f"{'/'.join(k)}/" for k in out}
+        other = [
+            n
+            for n in self.files
+            if not n.endswith("zarr.json") and not any(n.startswith(e) for e in expected)
+        ]
+        if other:
+            self.remark(_some(other), "is not of this format and is not read")
+        return out
+
+    def missing_chunks(self) -> None:
+        for (group, name), array in self.arrays.items():
+            keys = [k for k, _ in _chunks(array)]
+            missing = [k for k in keys if f"{group}/{name}/{k}" not in self.files]
+            if missing:
+                self.fault(f"{group}/{name}", f"lacks {len(missing)} chunks ({_some(missing)})")
+
+    # -- shapes ---------------------------------------------------------------------------------
+
+    def dimensions(self) -> None:
+        """Compare dimensions with the format and between groups."""
+        sizes: dict[str, dict[int, list[str]]] = {d: {} for d in DIMS}
+        for (group, name), array in list(self.arrays.items()):
+            where = f"{group}/{name}"
+            dims = schema.BY_NAME[group, name].dims
+            if array.ndim != len(dims):
+                self.fault(where, f"has {array.ndim} dimensions; expected {', '.join(dims)}")
+                del self.arrays[group, name]
+                continue
+            told = getattr(array.metadata, "dimension_names", None)
+            if told is not None and tuple(told) != dims:
+                self.fault(where, f"its dimensions are called {told}; expected {list(dims)}")
+            for dim, size in zip(dims, array.shape, strict=True):
+                if dim in sizes and not (group == "paired" and dim == "stimulus"):
+                    sizes[dim].setdefault(size, []).append(where)
+            base = name.removesuffix("_scale").removesuffix("_offset")
+            if base in schema.CODED and base == name:
+                self.coding(group, name, array)
+        for dim, found in sizes.items():
+            if len(found) > 1:
+                told = "; ".join(f"{size} in {_some(where)}" for size, where in found.items())
+                self.fault(dim, f"has several sizes: {told}")
+
+    def coding(self, group: str, name: str, array: zarr.Array) -> None:
+        where = f"{group}/{name}"
+        scales = [(group, name + part) in self.arrays for part in ("_scale", "_offset")]
+        if array.dtype == np.uint8 and not all(scales):
+            self.fault(where, "is in 8 bits, but has no scale and offset")
+        elif array.dtype == np.float16 and any(scales):
+            self.fault(where, "is in 16 bits, but has a scale or offset")
+        elif array.dtype not in (np.uint8, np.float16):
+            self.fault(where, f"is of type {array.dtype}; expected uint8 or float16")
+
+    # -- labels ---------------------------------------------------------------------------------
+
+    def table(self, key: tuple[str, str], array: zarr.Array) -> None:
+        """Read one column; turn codes into words."""
+        where = "/".join(key)
+        blocks = [b for _, b in self.blocks(key, array)]
+        if any(b is None for b in blocks):
+            return
+        values = np.concatenate([b for b in blocks if b is not None]) if blocks else np.empty(0)
+        meanings = array.attrs.get("flag_meanings")
+        categories = [("organisms", c) for c in schema.CATEGORIES]
+        if key in (*categories, ("populations", "layer_position")) and meanings is None:
+            self.fault(where, "has codes without flag_meanings")
+            return
+        if isinstance(meanings, str):
+            words = np.array(meanings.split(" "), dtype=object)
+            if array.attrs.get("flag_values") != list(range(len(words))):
+                self.fault(where, "its flag_values do not number its flag_meanings")
+            bad = np.flatnonzero((values < 0) | (values >= len(words)))
+            if bad.size:
+                self.fault(
+                    where,
+                    f"{bad.size} codes have no meaning: {_some(values[bad])}; there are "
+                    f"{len(words)}",
+                )
+                return
+            values = words[values]
+        elif values.dtype.kind not in "biuf":
+            values = values.astype(object)
+        self.tables[key] = values
+
+    def organisms(self) -> None:
+        """Check identities, specs and labels of organisms."""
+        ids = self.tables.get(("organisms", "id"))
+        if ids is None:
+            return
+        twice = [i for i, n in Counter(map(str, ids)).items() if n > 1]
+        if twice:
+            self.fault("organisms/id", f"{len(twice)} organisms are there twice: {_some(twice)}")
+        if not len(ids):
+            self.fault("organisms", "there is none")
+        specs = self.tables.get(("organisms", "spec"))
+        if specs is not None and len(specs) == len(ids):
+            self.specs(ids, specs)
+        diverged = self.tables.get(("organisms", "diverged"))
+        if diverged is not None and (n := int((diverged != 0).sum())):
+            some = _some(ids[: len(diverged)][diverged[: len(ids)] != 0])
+            self.remark("organisms/diverged", f"{n} organisms diverged in training: {some}")
+        finished = self.tables.get(("organisms", "finished"))
+        if finished is not None and (n := int((finished == 0).sum())):
+            self.fault("organisms/finished", f"{n} organisms are not trained to their end")
+
+    def specs(self, ids: np.ndarray, specs: np.ndarray) -> None:
+        """Compare identities and labels with the specs."""
+        unlike, unread = [], []
+        labels: dict[str, list[str]] = {}
+        for i, (organism, text) in enumerate(zip(ids, specs, strict=True)):
+            if hashlib.sha256(str(text).encode()).hexdigest()[:16] != str(organism):
+                unlike.append(str(organism))
+            try:
+                spec = json.loads(str(text))
+                items = {k: v for k, v in spec.items() if ("organisms", k) in self.tables}
+            except (ValueError, AttributeError):
+                unread.append(str(organism))
+                continue
+            for name, value in items.items():
+                table = self.tables["organisms", name]
+                if i < len(table) and table[i] != value:
+                    labels.setdefault(name, []).append(str(organism))
+        if unlike:
+            self.fault(
+                "organisms/id",
+                f"{len(unlike)} are not the hash of their spec: {_some(unlike)}",
+            )
+        if unread:
+            self.fault("organisms/spec", f"{len(unread)} are no JSON object: {_some(unread)}")
+        for name, found in labels.items():
+            self.fault(
+                f"organisms/{name}",
+                f"{len(found)} organisms have another in their spec: {_some(found)}",
+            )
+
+    def populations(self) -> None:
+        """Check which organism each population belongs to."""
+        owner = self.tables.get(("populations", "organism"))
+        count = self.count("organisms", "id")
+        if owner is None or count is None:
+            return
+        where = "populations/organism"
+        bad = np.flatnonzero((owner < 0) | (owner >= count))
+        if bad.size:
+            self.fault(
+                where,
+                f"{bad.size} populations belong to no organism (population {_some(bad)}); there "
+                f"are {count}",
+            )
+            return
+        if (np.diff(owner) < 0).any():
+            self.fault(where, "populations do not stand in the order of their organisms")
+        without = np.setdiff1d(np.arange(count), owner)
+        if without.size:
+            ids = self.tables["organisms", "id"][without]
+            self.fault(where, f"{without.size} organisms have no population: {_some(ids)}")
+        layers = self.tables.get(("populations", "layer"))
+        if layers is not None and len(layers) == len(owner):
+            pairs = Counter(zip(owner.tolist(), map(str, layers), strict=True))
+            twice = [f"{layer} of organism {i}" for (i, layer), n in pairs.items() if n > 1]
+            if twice:
+                self.fault(where, f"{len(twice)} layers are there twice: {_some(twice)}")
+        position = self.tables.get(("populations", "layer_position"))
+        if position is not None:
+            strange = sorted(set(map(str, position)) - set(POSITIONS))
+            if strange:
+                self.fault(
+                    "populations/layer_position",
+                    f"has {_some(strange)}; expected {', '.join(POSITIONS)}",
+                )
+        for name in ("units", "inputs", "weights"):
+            sizes = self.tables.get(("populations", name))
+            if sizes is not None and (sizes < 1).any():
+                self.fault(f"populations/{name}", f"{int((sizes < 1).sum())} are smaller than 1")
+
+    # -- arrays ---------------------------------------------------------------------------------
+
+    def blocks(
+        self, key: tuple[str, str], array: zarr.Array
+    ) -> Iterator[tuple[slice, np.ndarray | None]]:
+        """Yield each chunk with its rows; None if it is damaged, which is a fault."""
+        where = "/".join(key)
+        for name, selection in _chunks(array):
+            if f"{where}/{name}" not in self.files:
+                yield selection[0], None
+                continue
+            try:
+                values = np.asarray(array[selection])
+            except Exception as error:
+                self.fault(f"{where}/{name}", f"is damaged ({_line(error)})")
+                yield selection[0], None
+                continue
+            self.chunks += 1
+            yield selection[0], values
+
+    def values(self, key: tuple[str, str], array: zarr.Array) -> None:
+        """Read one array chunk by chunk, and look at its values."""
+        group, name = key
+        look: _Missing | _NotFinite | _Range | None = None
+        if name in schema.CODED:
+            if array.dtype not in (np.uint8, np.float16):
+                return
+            look = _Missing(self, name, array)
+        elif name == "observables":
+            look = _NotFinite(self)
+        elif name == "performance":
+            look = _Range(self, 0, 1)
+        elif name.endswith(("_scale", "_offset")):
+            low = 0 if name.endswith("_scale") else -np.inf
+            look = _Range(self, low, float(np.finfo(np.float32).max))
+        for rows, values in self.blocks(key, array):
+            if values is not None and look is not None:
+                look.see(rows, values)
+        if look is not None:
+            look.report(f"{group}/{name}")
+
+    def diverged_populations(self, count: int) -> np.ndarray | None:
+        """Say which populations are of organisms that diverged; None if it is not known."""
+        owner = self.tables.get(("populations", "organism"))
+        diverged = self.tables.get(("organisms", "diverged"))
+        if owner is None or diverged is None or len(owner) != count:
+            return None
+        if not len(diverged) or owner.min() < 0 or owner.max() >= len(diverged):
+            return None
+        return diverged[owner] != 0
+
+    def id_of(self, population: int) -> str:
+        return str(
+            self.tables["organisms", "id"][self.tables["populations", "organism"][population]]
+        )
+
+
+class _Range:
+    """Looks for values outside a range; NaN is worth a remark, or a fault in scales."""
+
+    def __init__(self, reading: _Reading, low: float, high: float) -> None:
+        self.reading = reading
+        self.low, self.high = low, high
+        self.bad: list[int] = []
+        self.unknown: list[int] = []
+
+    def see(self, rows: slice, values: np.ndarray) -> None:
+        flat = values.reshape(len(values), -1)
+        outside = ((flat < self.low) | (flat > self.high)).any(axis=1)
+        self.bad += (np.flatnonzero(outside) + rows.start).tolist()
+        self.unknown += (np.flatnonzero(np.isnan(flat).any(axis=1)) + rows.start).tolist()
+
+    def report(self, where: str) -> None:
+        if self.bad:
+            self.reading.fault(
+                where,
+                f"{len(self.bad)} rows lie outside {self.low:g} to {self.high:g}: row "
+                f"{_some(self.bad)}",
+            )
+        if self.unknown:
+            say = self.reading.remark if where == "behaviour/performance" else self.reading.fault
+            say(where, f"{len(self.unknown)} rows hold NaN: row {_some(self.unknown)}")
+
+
+class _NotFinite:
+    """Looks for observables that are not finite."""
+
+    def __init__(self, reading: _Reading) -> None:
+        self.reading = reading
+        self.observables: set[int] = set()
+        self.populations: list[int] = []
+
+    def see(self, rows: slice, values: np.ndarray) -> None:
+        bad = ~np.isfinite(values)
+        if bad.any():
+            self.observables |= set(np.flatnonzero(bad.any(axis=(0, 1))).tolist())
+            self.populations += (np.flatnonzero(bad.any(axis=(1, 2))) + rows.start).tolist()
+
+    def report(self, where: str) -> None:
+        if not self.populations:
+            return
+        names = self.reading.tables.get(("observables", "observable"))
+        told = [
+            str(names[i]) if names is not None and i < len(names) else f"number {i}"
+            for i in sorted(self.observables)
+        ]
+        owner = self.reading.tables.get(("populations", "organism"))
+        count = len(self.populations)
+        whose = f"{count} populations"
+        if owner is not None and max(self.populations) < len(owner):
+            organisms = np.unique(owner[self.populations])
+            whose += f" of {len(organisms)} organisms"
+        what = f"{len(told)} observables are not finite in {whose}: {', '.join(told)}"
+        shape = self.reading.arrays["observables", "observables"].shape[0]
+        diverged = self.reading.diverged_populations(shape)
+        if diverged is None or diverged[self.populations].all():
+            self.reading.remark(where, what)
+        else:
+            sound = [p for p in self.populations if not diverged[p]]
+            some = _some(sorted({self.reading.id_of(p) for p in sound}))
+            self.reading.fault(where, f"{what}; not all of them are marked as diverged: {some}")
+
+
+class _Missing:
+    """Looks for values that are missing within a layer's size, or present beyond it."""
+
+    def __init__(self, reading: _Reading, name: str, array: zarr.Array) -> None:
+        self.reading = reading
+        tables = reading.tables
+        self.ends: list[np.ndarray] | None = None
+        sizes = {
+            "responses": ("units",),
+            "synapses": ("weights",),
+            "paired": ("units", "inputs"),
+        }[name]
+        held = [tables.get(("populations", s)) for s in sizes]
+        if all(h is not None and len(h) == array.shape[0] for h in held):
+            trailing = array.shape[-len(sizes) :]
+            self.ends = [
+                np.minimum(h, t) for h, t in zip(held, trailing, strict=True) if h is not None
+            ]
+        self.diverged = reading.diverged_populations(array.shape[0])
+        self.lacking: list[int] = []
+        self.beyond: list[int] = []
+        self.infinite: list[int] = []
+
+    def see(self, rows: slice, values: np.ndarray) -> None:
+        for start in range(0, len(values), WHOLE_BLOCK):
+            block = values[start : start + WHOLE_BLOCK]
+            self.see_block(rows.start + start, block)
+
+    def see_block(self, start: int, block: np.ndarray) -> None:
+        coded = block.dtype == np.uint8
+        missing = block == schema.MISSING if coded else np.isnan(block)
+        if not coded:
+            self.infinite += (
+                np.flatnonzero(np.isinf(block).reshape(len(block), -1).any(axis=1)) + start
+            ).tolist()
+        if self.ends is None:
+            return
+        for i, row in enumerate(missing):
+            population = start + i
+            if self.diverged is not None and self.diverged[population]:
+                continue
+            within = tuple(slice(0, int(e[population])) for e in self.ends)
+            inside = int(row[(..., *within)].sum())
+            if inside:
+                self.lacking.append(population)
+            size = row[(..., *within)].size
+            if int(row.sum()) - inside != row.size - size:
+                self.beyond.append(population)
+
+    def report(self, where: str) -> None:
+        for found, what in (
+            (self.lacking, "lack values of units that they have"),
+            (self.beyond, "hold values of more units than they have"),
+        ):
+            if found:
+                self.reading.fault(
+                    where, f"{len(found)} populations {what}: population {_some(found)}"
+                )
+        marked = self.diverged
+        bad = [p for p in self.infinite if marked is None or not marked[p]]
+        if bad:
+            self.reading.fault(
+                where, f"{len(bad)} populations hold infinite values: population {_some(bad)}"
+            )
+
+
+def _chunks(array: zarr.Array) -> list[tuple[str, tuple[slice, ...]]]:
+    """Return the key and the place of each chunk of an array."""
+    counts = [-(-n // c) for n, c in zip(array.shape, array.chunks, strict=True)]
+    return [
+        (
+            "/".join(["c", *map(str, place)]),
+            tuple(slice(i * c, (i + 1) * c) for i, c in zip(place, array.chunks, strict=True)),
+        )
+        for place in product(*map(range, counts))
+    ]
+
+
+def _some(values: Sequence[Any] | np.ndarray) -> str:
+    """Return the first few of many, and how many are left."""
+    shown = ", ".join(map(str, values[:SHOWN]))
+    return f"{shown} and {len(values) - SHOWN} more" if len(values) > SHOWN else shown
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

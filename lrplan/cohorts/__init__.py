@@ -1,1 +1,0 @@
-"""Tools that check cohorts, join them, take them apart, and bring in those of others."""

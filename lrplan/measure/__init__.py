@@ -1,0 +1,1 @@
+"""Measurement: from what organisms or animals do to trajectories of observables."""

@@ -1,0 +1,217 @@
+"""A Design: how an experiment would be recorded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from numbers import Integral, Real
+from typing import Any, Literal
+
+import numpy as np
+
+from lrplan.arguments import positive_int
+from lrplan.errors import UsageError
+from lrplan.registry import nearest
+from lrplan.terms import MEASURES, POSITIONS
+
+SCALINGS = ("relative", "raw")
+NOISE_REFERENCES = ("relative", "absolute")
+ALL = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """When the sessions of an experiment take place, in checkpoints of a cohort.
+
+    Parameters
+    ----------
+    sessions : int, optional
+        How many sessions; by default one at every checkpoint from `start`.
+    spacing : int, optional
+        Checkpoints between one session and the next; by default the sessions are spread evenly
+        from `start` to the end of training.
+    start : int, default 0
+        Checkpoint of the first session; 0 is before training.
+    """
+
+    sessions: int | None = None
+    spacing: int | None = None
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sessions is not None:
+            object.__setattr__(self, "sessions", positive_int(self.sessions, "sessions"))
+        if self.spacing is not None:
+            object.__setattr__(self, "spacing", positive_int(self.spacing, "spacing"))
+        if isinstance(self.start, bool) or not isinstance(self.start, Integral) or self.start < 0:
+            raise UsageError(f"start is {self.start!r}; expected a checkpoint, 0 or later")
+
+    def checkpoints(self, available: int) -> list[int]:
+        """Return the checkpoints of the sessions, out of 0 ... `available` - 1."""
+        left = available - self.start
+        if left < 1:
+            raise UsageError(
+                f"the schedule starts at checkpoint {self.start}, but the cohort has "
+                f"{available} checkpoints (0 to {available - 1})"
+            )
+        if self.spacing is None:
+            sessions = left if self.sessions is None else self.sessions
+            if sessions > left:
+                raise UsageError(
+                    f"the design has {sessions} sessions, but the cohort has {left} checkpoints "
+                    f"from checkpoint {self.start}; use at most --sessions {left}"
+                )
+            if sessions == 1:
+                return [available - 1]
+            places = np.linspace(self.start, available - 1, sessions)
+            return [int(p) for p in np.floor(places + 0.5)]
+        most = (left - 1) // self.spacing + 1
+        sessions = most if self.sessions is None else self.sessions
+        if sessions > most:
+            raise UsageError(
+                f"{sessions} sessions that are {self.spacing} checkpoints apart do not fit into "
+                f"the cohort's {available} checkpoints from checkpoint {self.start}; use at most "
+                f"--sessions {most} or a smaller --spacing"
+            )
+        return [self.start + i * self.spacing for i in range(sessions)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """How an experiment is recorded, and how its recordings become features.
+
+    Parameters
+    ----------
+    units : int or "all", default 300
+        How many are recorded from each population in each session: neurons for the measure
+        ``activity``, synapses for ``weights``, pre-post pairs for ``paired`` (as a near-square
+        block of post by pre). ``"all"`` takes the observables that the cohort stores, which are
+        of all units of a population and without noise: the ideal observer, and the only design
+        for a cohort that stores no responses.
+    noise : float, default 0.1
+        Standard deviation of the noise of one response (the mean over a stimulus's trials), as
+        a fraction of the population's signal standard deviation over stimuli and units in the
+        first session.
+    measure : str or sequence of str, default "activity"
+        One or several of ``activity``, ``weights``, ``paired``.
+    modality : str, default "ideal"
+        Registered name of the measurement model.
+    schedule : Schedule
+        The sessions; by default every checkpoint of the cohort.
+    tracked : bool, default True
+        Whether the same units are recorded in all sessions; otherwise they are drawn anew.
+    stimuli : int, optional
+        How many stimuli are shown; by default all that the cohort holds.
+    position : {"early", "middle", "deep", "unknown"}, optional
+        Where the recorded area lies. By default every population is recorded and its position is a
+        feature; ``unknown`` records all and leaves the position out of the features.
+    noise_reference : {"relative", "absolute"}, default "relative"
+        ``absolute`` takes `noise` in the network's own activation unit, as the paper did.
+    scaling : {"relative", "raw"}, default "relative"
+        ``relative`` divides each observable by the first session's scale; ``raw`` is the
+        paper's.
+    """
+
+    units: int | Literal["all"] = 300
+    noise: float = 0.1
+    measure: str | Sequence[str] = "activity"
+    modality: str = "ideal"
+    schedule: Schedule = field(default_factory=Schedule)
+    tracked: bool = True
+    stimuli: int | None = None
+    position: str | None = None
+    noise_reference: str = "relative"
+    scaling: str = "relative"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.units, str) and self.units != ALL:
+            raise UsageError(f"units is {self.units!r}; expected a whole number or {ALL!r}")
+        if self.units != ALL:
+            object.__setattr__(self, "units", positive_int(self.units, "units"))
+        noise = self.noise
+        if isinstance(noise, bool) or not isinstance(noise, Real) or not math.isfinite(noise):
+            raise UsageError(f"noise is {noise!r}; expected a finite number of at least 0")
+        if noise < 0:
+            raise UsageError(f"noise is {noise!r}; a standard deviation cannot be negative")
+        object.__setattr__(self, "noise", float(noise))
+        asked = self.measure
+        measures = tuple(asked.split(",")) if isinstance(asked, str) else tuple(asked)
+        measures = tuple(m.strip() for m in measures)
+        for m in measures:
+            if m not in MEASURES:
+                raise UsageError(f"unknown measure {m!r}; {nearest(m, MEASURES)}")
+        if not measures or len(set(measures)) != len(measures):
+            raise UsageError(f"measure is {asked!r}; expected one or several different measures")
+        object.__setattr__(self, "measure", tuple(sorted(measures)))
+        if self.stimuli is not None:
+            object.__setattr__(self, "stimuli", positive_int(self.stimuli, "stimuli"))
+        for name, value, known in (
+            ("position", self.position, (None, "unknown", *POSITIONS)),
+            ("noise_reference", self.noise_reference, NOISE_REFERENCES),
+            ("scaling", self.scaling, SCALINGS),
+        ):
+            if value not in known:
+                words = [k for k in known if k is not None]
+                raise UsageError(f"unknown {name} {value!r}; {nearest(str(value), words)}")
+        from lrplan.measure.modalities import modalities
+
+        modality = modalities.get(self.modality)
+        for m in measures:
+            if m not in modality.measures:
+                raise UsageError(
+                    f"modality {self.modality!r} measures {', '.join(modality.measures)}, not {m}"
+                )
+        if self.units == ALL:
+            self._check_all_units()
+
+    def _check_all_units(self) -> None:
+        """Refuse what cannot be had from observables that are stored ready-made."""
+        why = (
+            "units 'all' takes the cohort's stored observables, which are of all units and "
+            "stimuli, without noise"
+        )
+        if self.noise > 0:
+            raise UsageError(
+                f"noise is {self.noise:g}, but {why}; use --noise 0, or a number of units"
+            )
+        if self.modality != "ideal":
+            raise UsageError(f"modality is {self.modality!r}, but {why}; use the modality 'ideal'")
+        if self.stimuli is not None:
+            raise UsageError(f"stimuli is {self.stimuli}, but {why}; leave --stimuli out")
+
+    @property
+    def all_units(self) -> bool:
+        """Whether the cohort's stored observables of all units are taken."""
+        return self.units == ALL
+
+    @property
+    def unit_count(self) -> int:
+        """The number of units.
+
+        Raises
+        ------
+        UsageError
+            If the design takes all units, of which each population has its own number.
+        """
+        if isinstance(self.units, str):
+            raise UsageError(
+                "units is 'all': the cohort's stored observables hold no single units to record; "
+                "name a number of units"
+            )
+        return self.units
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The measures, sorted."""
+        return tuple(self.measure)
+
+    def with_(self, **changes: Any) -> Design:
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        out = asdict(self)
+        out["measure"] = list(self.measures)
+        return out

@@ -1,0 +1,132 @@
+"""Rehearsal: write an organism's virtual recording as the NWB files that a lab would have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lrplan.errors import UsageError
+from lrplan.measure.design import Design, Schedule
+from lrplan.measure.recording import draw_units
+from lrplan.registry import nearest
+from lrplan.terms import POSITIONS
+
+if TYPE_CHECKING:
+    from lrplan.cohort.store import Cohort
+
+
+def find_population(cohort: Cohort, organism: str, layer: str) -> int:
+    """Return the index of one population, by organism and by layer or position.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Where to look.
+    organism : str
+        Its id, or the start of it if only one begins so.
+    layer : str
+        A layer's name, or ``early``, ``middle`` or ``deep`` (the last stored layer there).
+
+    Raises
+    ------
+    UsageError
+        If there is none, or more than one organism.
+    """
+    ids = cohort.organism_ids
+    matches = [i for i in ids if i.startswith(organism)] if organism else []
+    if len(matches) != 1:
+        why = "fits several organisms" if matches else "is not in the cohort"
+        raise UsageError(
+            f"organism {organism!r} {why} {cohort.name!r}; `lrplan cohort organisms "
+            f"{cohort.name}` lists them"
+        )
+    table = cohort.population_table
+    of_organism = np.flatnonzero(table["organism"].values == ids.index(matches[0]))
+    column = "layer_position" if layer in POSITIONS else "layer"
+    found = [i for i in of_organism if table[column].values[i] == layer]
+    if not found:
+        known = [str(table["layer"].values[i]) for i in of_organism] + list(POSITIONS)
+        raise UsageError(
+            f"organism {matches[0]} has no stored layer {layer!r}; {nearest(layer, known)}"
+        )
+    return int(found[-1])
+
+
+def record_nwb(
+    cohort: Cohort,
+    *,
+    organism: str,
+    layer: str,
+    out: Path | str,
+    rng: np.random.Generator,
+    units: int = 300,
+    sessions: int | None = None,
+    noise: float = 0.1,
+    kind: str = "spikes",
+    trials: int = 10,
+    tracked: bool = True,
+) -> list[Path]:
+    """Record one population of one organism to NWB files, one per session.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Where the organism is.
+    organism, layer : str
+        Which, as for `find_population`.
+    out : Path
+        Directory that does not exist yet, or is empty.
+    rng : numpy.random.Generator
+        Source of units, noise, trial order and spikes.
+    units : int, default 300
+        Recorded in each session.
+    sessions : int, optional
+        Evenly spread over training; by default one per checkpoint.
+    noise : float, default 0.1
+        Standard deviation of the mean over a stimulus's trials, as a fraction of the
+        population's signal standard deviation in the first session.
+    kind : {"spikes", "dff"}
+        Spike times with Poisson noise, or dF/F with Gaussian noise.
+    trials : int, default 10
+        Of each stimulus in each session.
+    tracked : bool, default True
+        Whether the same units are recorded in all sessions.
+
+    Returns
+    -------
+    list of Path
+        The files, in the order of the sessions.
+    """
+    from lrplan.nwb import write_nwb
+
+    if kind not in ("spikes", "dff"):
+        raise UsageError(f"unknown kind {kind!r}; {nearest(kind, ('spikes', 'dff'))}")
+    design = Design(units=units, noise=noise, schedule=Schedule(sessions=sessions), tracked=tracked)
+    population = find_population(cohort, organism, layer)
+    held = int(cohort.stored_units("activity")[population])
+    if units > held:
+        raise UsageError(
+            f"the population holds {held} units, {units} were asked; use at most --units {held}"
+        )
+    checkpoints = design.schedule.checkpoints(cohort.checkpoints)
+    full = cohort.read("activity", np.array([population]), checkpoints)[0]
+    if not np.isfinite(full[..., :held]).all():
+        raise UsageError(f"organism {organism} diverged in training; there is nothing to record")
+    drawn = draw_units(held, units, len(checkpoints), tracked, rng)
+    signal = np.stack([full[s][:, drawn[s]] for s in range(len(checkpoints))])
+    labels = cohort.labels(np.array([population]))
+    return write_nwb(
+        signal,
+        Path(out),
+        noise_sd=noise * float(np.nanstd(full[0], dtype=np.float64)),
+        kind=kind,
+        trials=trials,
+        tracked=tracked,
+        unit_ids=drawn[0] if tracked else None,
+        # The rule is what a rehearsal is to find out: it does not stand in the files.
+        description="virtual recording written by lrplan",
+        subject_id=str(labels["organism"][0]),
+        rng=rng,
+    )

@@ -1,0 +1,1 @@
+"""Telling rules apart: forecasts, sweeps and verdicts, with their uncertainty."""

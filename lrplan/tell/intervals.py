@@ -1,0 +1,204 @@
+"""Intervals of figures, in which the organism is the unit of independence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float]:
+        """Return plain values for JSON."""
+        return {"mean": self.mean, "low": self.low, "high": self.high}
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its bootstrap distribution.
+
+    Estimates of one `Bootstrap` share its resamples, so that their differences are paired: what
+    makes an organism easy for both of two classifiers cancels.
+
+    Parameters
+    ----------
+    mean : float
+        The figure; NaN where there is none.
+    draws : array (resample,)
+        The same figure in each resample of organisms.
+    """
+
+    mean: float
+    draws: np.ndarray
+
+    @classmethod
+    def missing(cls) -> Estimate:
+        """Return the estimate of a figure that cannot be had."""
+        return cls(float("nan"), np.full(RESAMPLES, np.nan))
+
+    @property
+    def interval(self) -> Interval:
+        """The 95% interval."""
+        sound = self.draws[np.isfinite(self.draws)]
+        if not (math.isfinite(self.mean) and len(sound)):
+            return Interval(float("nan"), float("nan"), float("nan"))
+        tail = (1 - CONFIDENCE) / 2
+        low, high = np.quantile(sound, [tail, 1 - tail])
+        return Interval(self.mean, float(low), float(high))
+
+    def __add__(self, other: Estimate | float) -> Estimate:
+        if isinstance(other, Estimate):
+            return Estimate(self.mean + other.mean, self.draws + other.draws)
+        return Estimate(self.mean + other, self.draws + other)
+
+    def __neg__(self) -> Estimate:
+        return Estimate(-self.mean, -self.draws)
+
+    def __sub__(self, other: Estimate | float) -> Estimate:
+        return self + (-other)
+
+    def __mul__(self, factor: float) -> Estimate:
+        return Estimate(self.mean * factor, self.draws * factor)
+
+
+def combine(estimates: Sequence[Estimate], how: str) -> Estimate:
+    """Return the ``"mean"``, ``"min"`` or ``"max"`` of estimates of one `Bootstrap`.
+
+    The extreme is taken anew in each resample.
+    """
+    means = np.array([e.mean for e in estimates])
+    draws = np.stack([e.draws for e in estimates])
+    # Each is a method of arrays, of one number and of many alike.
+    return Estimate(float(getattr(means, how)()), getattr(draws, how)(axis=0))
+
+
+def jackknife(values: np.ndarray, *, test_share: float = 0.25) -> Interval:
+    """Return the mean of figures of training sets, with a 95% interval over organisms.
+
+    Splits leave out a share of the organisms, so that how much their figures differ tells how
+    much the figure of all organisms may (the delete-d jackknife; Shao and Wu, Annals of Statistics
+    1989). What the fitting itself draws at random counts, too.
+
+    Parameters
+    ----------
+    values : array (split,)
+        A figure of each training set of `balanced_splits`.
+    test_share : float, default 0.25
+        The share that was left out.
+    """
+    from scipy.stats import t
+
+    mean = float(np.mean(values))
+    if len(values) < 2 or not math.isfinite(mean):
+        return Interval(mean, float("nan"), float("nan"))
+    spread = math.sqrt((1 - test_share) / test_share * float(np.var(values, ddof=1)))
+    reach = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * spread
+    return Interval(mean, mean - reach, mean + reach)
+
+
+class Bootstrap:
+    """Resamples organisms within each rule, and averages figures of recordings over rules.
+
+    Parameters
+    ----------
+    labels, organisms : array (recording,)
+        Rule and organism of each recording.
+    rng : numpy.random.Generator
+        Source of the resamples.
+    """
+
+    def __init__(
+        self, labels: np.ndarray, organisms: np.ndarray, *, rng: np.random.Generator
+    ) -> None:
+        self._rng = rng
+        self._rounds = rng.spawn(1)[0]
+        self._picked: dict[int, np.ndarray] = {}
+        self._rules = np.unique(labels)
+        self._members: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        for rule in self._rules:
+            rows = np.flatnonzero(labels == rule)
+            names, index = np.unique(organisms[rows], return_inverse=True)
+            draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
+            self._members.append((rows, index, draws))
+
+    def balanced(self, values: np.ndarray, rules: Sequence[object] | None = None) -> Interval:
+        """Return the mean over rules of the mean over recordings, with its interval.
+
+        Parameters
+        ----------
+        values : array (recording,) or (repeat, recording)
+            One figure per recording, such as 1 where it was classified right. Repeats (other
+            draws of units, noise and folds) are averaged, and resampled as organisms are, so that
+            the interval holds what differs between them.
+        rules : sequence, optional
+            Only these rules count.
+        """
+        values = np.atleast_2d(values).astype(float)
+        means, resampled = [], []
+        for rule, (rows, index, draws) in zip(self._rules, self._members, strict=True):
+            if rules is not None and rule not in rules:
+                continue
+            count = np.bincount(index)
+            totals = np.stack([np.bincount(index, weights=v[rows]) for v in values])
+            means.append(totals.sum() / count.sum() / len(values))
+            resampled.append((totals @ draws.T) / (draws @ count))
+        each = np.mean(resampled, axis=0)  # repeat, resample
+        picked = self._rng.integers(len(values), size=each.shape)
+        tail = (1 - CONFIDENCE) / 2
+        low, high = np.quantile(np.take_along_axis(each, picked, axis=0).mean(0), [tail, 1 - tail])
+        return Interval(float(np.mean(means)), float(low), float(high))
+
+    def estimate(self, values: np.ndarray, rules: Sequence[object] | None = None) -> Estimate:
+        """Return the mean over rules of the mean over recordings, with its distribution.
+
+        Every call on one object uses the same resamples.
+
+        Parameters
+        ----------
+        values : array (recording,) or (round, recording)
+            One figure per recording; NaN where it was not tested. Rounds are resampled as
+            organisms are.
+        rules : sequence, optional
+            Only these rules count.
+
+        Returns
+        -------
+        Estimate
+            Missing if a rule has no recording that was tested.
+        """
+        values = np.atleast_2d(values).astype(float)
+        number = len(values)
+        if number not in self._picked:
+            each = np.full(number, 1 / number)
+            self._picked[number] = self._rounds.multinomial(number, each, RESAMPLES).T
+        picked = self._picked[number]
+        tested = np.isfinite(values)
+        filled = np.where(tested, values, 0.0)
+        means, draws_of_mean = [], []
+        for rule, (rows, index, draws) in zip(self._rules, self._members, strict=True):
+            if rules is not None and rule not in rules:
+                continue
+            count = np.stack([np.bincount(index, weights=t[rows]) for t in tested])
+            total = np.stack([np.bincount(index, weights=v[rows]) for v in filled])
+            if not count.any():
+                return Estimate.missing()
+            means.append(total.sum() / count.sum())
+            above, below = ((x @ draws.T * picked).sum(axis=0) for x in (total, count))
+            with np.errstate(invalid="ignore"):
+                draws_of_mean.append(above / below)
+        return Estimate(float(np.mean(means)), np.mean(draws_of_mean, axis=0))

@@ -1,0 +1,1 @@
+"""Learning: organisms train in stacks and are looked at on the way."""

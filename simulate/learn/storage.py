@@ -1,0 +1,36 @@
+"""What is kept of organisms at each checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """What is kept of each organism at each checkpoint.
+
+    Parameters
+    ----------
+    populations : {"positions", "all"}
+        One early, one middle and one deep layer (the last at that position that has `units`
+        units, or else the largest), or every layer.
+    units, stimuli : int
+        Responses of a fixed random sample of units to the same stimuli.
+    synapses : int
+        Weights, a fixed random sample of each layer.
+    pairs, pair_stimuli : int
+        Derivatives of `pairs` outputs by `pairs` inputs, for the first stimuli.
+    validation : int
+        Held-out images over which the observables are averaged.
+    bits : {8, 16}
+        Integers with a stored scale, or half-precision floats, in the packed cohort.
+    """
+
+    populations: str = "positions"
+    units: int = 512
+    stimuli: int = 8
+    synapses: int = 320
+    pairs: int = 18
+    pair_stimuli: int = 4
+    validation: int = 64
+    bits: int = 8

@@ -1,0 +1,360 @@
+"""Training: a stack of organisms learns together and is looked at on the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrplan.cohort.format import CODED
+from lrplan.cohort.spec import OrganismSpec
+from lrplan.errors import UsageError
+from lrplan.simulate.architectures import architectures
+from lrplan.simulate.learn.batches import Batches
+from lrplan.simulate.learn.learning import Learners, rule_order, stacked, way_back
+from lrplan.simulate.learn.performance import Performance
+from lrplan.simulate.learn.probes import Population, Probes
+from lrplan.simulate.learn.storage import Storage
+from lrplan.simulate.network import Network, init_backward, init_params
+from lrplan.simulate.rules import Rule, rules
+from lrplan.simulate.tasks import Data, Images, Task, tasks
+
+PRETRAINING_RULE = "sgdm"
+PRECISIONS = ("auto", "float64", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One organism with its trajectory, as arrays over checkpoints.
+
+    Parameters
+    ----------
+    spec : OrganismSpec
+        What was trained.
+    populations : list of Population
+        The stored layers.
+    arrays : dict of str to numpy.ndarray
+        ``responses`` (population, checkpoint, stimulus, unit), ``synapses``, ``paired``,
+        ``observables``, and ``performance``, ``loss``, ``examples`` (checkpoint,). Populations
+        with fewer units than asked are padded with NaN.
+    diverged : bool
+        Whether a weight stopped being finite, or a stored value left the range of half
+        precision (65,504): what is kept of such an organism has gaps.
+    """
+
+    spec: OrganismSpec
+    populations: list[Population]
+    arrays: dict[str, np.ndarray]
+    diverged: bool
+
+
+def stack_key(spec: OrganismSpec) -> tuple[Any, ...]:
+    """Return what organisms must share to train as one stack.
+
+    Rules that send errors back by the same operations share one, whatever their optimizers;
+    learning rates, the rules' settings and seeds may differ.
+    """
+    return (
+        repr(way_back(_rule(spec))),
+        spec.architecture,
+        spec.task,
+        spec.batch_size,
+        spec.epochs,
+        spec.checkpoints,
+        repr(sorted((k, sorted(v.items())) for k, v in spec.settings.items() if k != "rule")),
+    )
+
+
+def _rule(spec: OrganismSpec) -> Rule:
+    return rules.get(spec.rule).with_settings(spec.settings.get("rule", {}))
+
+
+def build(spec: OrganismSpec) -> tuple[Rule, Task, dict[str, Any], Data, Network]:
+    """Return the rule, task with its settings, data and network that a spec names.
+
+    The data are those that the organism learns while it is looked at: of an organism that starts
+    pretrained, the half of the classes that it has not seen.
+    """
+    rule = _rule(spec)
+    task = tasks.get(spec.task)
+    task_settings = task.settings | dict(spec.settings.get("task", {}))
+    architecture = architectures.get(spec.architecture)
+    data = task.load(architecture.size, task_settings)
+    if pretrain_epochs(spec):
+        _, data = halves(data)
+    return rule, task, task_settings, data, network_for(spec, data.train.shape[1:])
+
+
+def network_for(spec: OrganismSpec, shape: Sequence[int]) -> Network:
+    """Return the network of a spec for examples in the shape (channel, row, column)."""
+    task = tasks.get(spec.task)
+    head = task.head(task.settings | dict(spec.settings.get("task", {})))
+    architecture = architectures.get(spec.architecture)
+    settings = architecture.settings | dict(spec.settings.get("architecture", {}))
+    return architecture.build(tuple(shape), head, **settings)
+
+
+def checkpoint_steps(spec: OrganismSpec, examples: int) -> list[int]:
+    """Return after how many updates each checkpoint is taken; the first is 0."""
+    total = spec.epochs * (examples // spec.batch_size)
+    if total < spec.checkpoints - 1:
+        raise UsageError(
+            f"{spec.epochs} epochs of {examples // spec.batch_size} updates are {total} updates, "
+            f"too few for {spec.checkpoints} checkpoints; use more epochs or a smaller batch"
+        )
+    return [round(total * i / (spec.checkpoints - 1)) for i in range(spec.checkpoints)]
+
+
+def train(
+    specs: list[OrganismSpec],
+    storage: Storage,
+    *,
+    device: torch.device | str = "cpu",
+    precision: str = "auto",
+    on_checkpoint: Callable[[int], None] | None = None,
+) -> list[Trained]:
+    """Train organisms that share architecture, task, batch size and length of training.
+
+    Parameters
+    ----------
+    specs : list of OrganismSpec
+        With equal `stack_key`.
+    storage : Storage
+        What to keep.
+    device : torch.device or str
+        Where to train. All random numbers are drawn on the host and keyed by organism, so they
+        do not depend on the device or on which organisms share the stack.
+    precision : {"auto", "float64", "float32", "bfloat16"}
+        ``bfloat16`` computes weighted layers in that precision while training; weights and what
+        is stored stay float32. ``auto`` is that on a GPU that can, and float32 on a CPU.
+    on_checkpoint : callable, optional
+        Called with the checkpoint's index after each.
+
+    Returns
+    -------
+    list of Trained
+        In the order of `specs`.
+    """
+    if len({stack_key(s) for s in specs}) != 1:
+        raise ValueError("these organisms cannot train as one stack; their stack_key differ")
+    device = torch.device(device)
+    dtype, half = _precision(precision, device)
+    asked, specs = specs, sorted(specs, key=lambda s: rule_order(_rule(s)))
+    spec = specs[0]
+    each_rule = [_rule(s) for s in specs]
+    _, task, task_settings, data, network = build(spec)
+    steps = checkpoint_steps(spec, len(data.train))
+    probes = Probes(network, specs, storage, task, data, device, dtype)
+    performance = Performance(task, task_settings, data, device, dtype)
+
+    params = stacked([init_params(network, s.rng("weights")) for s in specs], device, dtype)
+    if pretrain_epochs(spec):
+        params = _pretrained(specs, network, task, task_settings, params, half)
+    feedback = {}
+    if any(r.credit.backward_weights for r in each_rule):
+        drawn = [init_backward(network, s.rng("feedback")) for s in specs]
+        feedback = stacked(drawn, device, dtype)
+    peak = torch.tensor([s.learning_rate for s in specs], device=device, dtype=dtype)
+    learners = Learners(network, each_rule, task, task_settings, params, feedback, peak, half=half)
+    batches = iter(Batches(specs, task, task_settings, data, spec.epochs, device, dtype))
+    schedule = spec.settings.get("training", {}).get("schedule", "cosine")
+
+    kept: list[dict[str, Any]] = []
+    finite = torch.ones(len(specs), dtype=torch.bool, device=device)
+    for step in range(steps[-1] + 1):
+        while len(kept) < len(steps) and step == steps[len(kept)]:
+            kept.append(_look(learners.params, probes, performance))
+            for p in learners.params.values():
+                finite &= _is_finite(p)
+            if on_checkpoint is not None:
+                on_checkpoint(len(kept) - 1)
+        if step < steps[-1]:
+            images, labels = next(batches)
+            learners.learn(images, labels, _share(schedule, step, steps[-1]))
+
+    examples = np.asarray(steps, dtype=np.int64) * spec.batch_size
+    alive = finite.cpu().numpy()  # waits for all copies to the host
+    on_host = [_as_arrays(snapshot, storage) for snapshot in kept]
+    trained = {}
+    for i, s in enumerate(specs):
+        arrays = _of_organism(on_host, i) | {"examples": examples}
+        diverged = not alive[i] or _out_of_range(arrays)
+        trained[s.hash] = Trained(s, probes.populations, arrays, diverged)
+    return [trained[s.hash] for s in asked]
+
+
+def _precision(asked: str, device: torch.device) -> tuple[torch.dtype, torch.dtype | None]:
+    """Return the precision of weights, and that of weighted layers in training if it is lower."""
+    if asked not in PRECISIONS:
+        raise UsageError(f"precision is {asked!r}; expected one of {', '.join(PRECISIONS)}")
+    if asked == "auto":
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        asked = "bfloat16" if able else "float32"
+    if asked == "bfloat16":
+        return torch.float32, torch.bfloat16
+    return getattr(torch, asked), None
+
+
+def _share(schedule: str, step: int, total: int) -> float:
+    """Return the learning rate at a step, as a share of its peak."""
+    return 0.5 * (1 + math.cos(math.pi * step / total)) if schedule == "cosine" else 1.0
+
+
+def _look(params: dict[str, Tensor], probes: Probes, performance: Performance) -> dict[str, Any]:
+    """Return what is kept at a checkpoint, on its way to host memory."""
+    with torch.no_grad():
+        statistics = probes.batch_statistics(params)
+        snapshot: dict[str, Any] = dict(probes.measure(params, statistics))
+        snapshot |= performance(
+            lambda images: probes.evaluate(params, statistics, images), probes.organisms
+        )
+        found: dict[str, Any] = torch.utils._pytree.tree_map(_to_host, snapshot)
+        return found
+
+
+def _to_host(tensor: Tensor) -> Tensor:
+    """Start to copy to host memory; on a GPU training goes on meanwhile."""
+    if tensor.device.type == "cpu":
+        return tensor.float()
+    host = torch.empty(tensor.shape, dtype=torch.float32, pin_memory=True)
+    return host.copy_(tensor, non_blocking=True)
+
+
+def _is_finite(weights: Tensor) -> Tensor:
+    """Say of each organism whether all its weights are finite."""
+    return torch.isfinite(torch.linalg.vector_norm(weights.detach().flatten(1), torch.inf, dim=1))
+
+
+def _out_of_range(arrays: dict[str, np.ndarray]) -> bool:
+    """Say whether a stored value is too large for half precision, in which it is kept."""
+    most = np.finfo(np.float16).max
+    return any(bool((np.abs(arrays[name]) > most).any()) for name in CODED)
+
+
+def halves(data: Data) -> tuple[Data, Data]:
+    """Split data by class: the first half of the classes, sorted by label, and the rest.
+
+    Labels stay what they were. Of several labels the first one counts.
+    """
+
+    def of(labels: np.ndarray) -> np.ndarray:
+        return labels if labels.ndim == 1 else labels[:, 0]
+
+    classes = np.unique(of(data.train_labels))
+    if len(classes) < 2:
+        raise UsageError(
+            'start = "pretrained" learns one half of the classes after the other; the task has '
+            f"{len(classes)} class"
+        )
+    first = classes[: (len(classes) + 1) // 2]
+    parts = []
+    for early in (True, False):
+        train, test = (
+            np.flatnonzero(np.isin(of(labels), first) == early)
+            for labels in (data.train_labels, data.test_labels)
+        )
+        images: Any = (
+            data.train[train] if isinstance(data.train, np.ndarray) else _Chosen(data.train, train)
+        )
+        parts.append(
+            Data(images, data.train_labels[train], data.test[test], data.test_labels[test])
+        )
+    return parts[0], parts[1]
+
+
+class _Chosen:
+    """Some of the images of a source that is read when they are needed."""
+
+    def __init__(self, images: Images, places: np.ndarray) -> None:
+        self.images, self.places = images, places
+        self.shape = (len(places), *images.shape[1:])
+        self.dtype = images.dtype
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, places: np.ndarray) -> np.ndarray:
+        return self.images.read(self.places[places])
+
+
+def pretrain_epochs(spec: OrganismSpec) -> int:
+    """Return how long an organism learned before; 0 if it starts from random weights."""
+    training = spec.settings.get("training", {})
+    if training.get("start", "random") == "random":
+        return 0
+    return int(training.get("pretrain_epochs", spec.epochs))
+
+
+def _pretrained(
+    specs: list[OrganismSpec],
+    network: Network,
+    task: Task,
+    task_settings: dict[str, Any],
+    params: dict[str, Tensor],
+    half: torch.dtype | None,
+) -> dict[str, Tensor]:
+    """Return parameters that have learned the first half of the classes.
+
+    An animal comes to a task with a circuit that has learned before, by whatever means. All
+    organisms, whatever their rule, learn the first half by backpropagation with momentum at that
+    rule's own learning rate, which falls along a cosine. Then the readout, or contrastive head,
+    is drawn anew.
+    """
+    epochs, device = pretrain_epochs(specs[0]), next(iter(params.values())).device
+    dtype = next(iter(params.values())).dtype
+    size = architectures.get(specs[0].architecture).size
+    data, _ = halves(task.load(size, task_settings))
+    streams = ("pretraining order", "pretraining augmentation")
+    batches = Batches(specs, task, task_settings, data, epochs, device, dtype, streams=streams)
+    if not batches.steps:
+        raise UsageError(
+            f"pretraining has {len(data.train)} examples, less than a batch of "
+            f"{specs[0].batch_size}; use a smaller batch"
+        )
+    rule = rules.get(PRETRAINING_RULE)
+    rate = torch.full((len(specs),), rule.learning_rate, device=device, dtype=dtype)
+    learners = Learners(
+        network, [rule] * len(specs), task, task_settings, params, {}, rate, half=half
+    )
+    for step, (images, labels) in enumerate(batches):
+        learners.learn(images, labels, _share("cosine", step, batches.steps))
+    drawn = [init_params(network, s.rng("readout")) for s in specs]
+    fresh = stacked(drawn, device, dtype)
+    heads = tuple(f"{layer.name}." for layer in network.layers if layer.readout)
+    return {k: fresh[k] if k.startswith(heads) else p.detach() for k, p in params.items()}
+
+
+def _as_arrays(snapshot: Mapping[str, Any], storage: Storage) -> dict[str, np.ndarray]:
+    """Return a checkpoint as (organism, population, ...) arrays."""
+    shape = {
+        "responses": (storage.stimuli, storage.units),
+        "synapses": (storage.synapses,),
+        "paired": (storage.pair_stimuli, storage.pairs, storage.pairs),
+    }
+    out = {}
+    for name, values in snapshot.items():
+        if isinstance(values, Tensor):
+            out[name] = values.numpy()
+            continue
+        padded = []
+        for tensor in values:
+            array = tensor.numpy()
+            full = np.full((array.shape[0], *shape.get(name, array.shape[1:])), np.nan, np.float32)
+            full[tuple(map(slice, array.shape))] = array
+            padded.append(full)
+        out[name] = np.stack(padded, axis=1)
+    return out
+
+
+def _of_organism(kept: list[dict[str, np.ndarray]], i: int) -> dict[str, np.ndarray]:
+    """Return one organism's arrays with the checkpoint axis after the population axis."""
+    out = {}
+    for name in kept[0]:
+        array = np.stack([k[name][i] for k in kept])
+        out[name] = array if array.ndim == 1 else np.moveaxis(array, 0, 1)
+    return out

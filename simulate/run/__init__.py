@@ -1,0 +1,1 @@
+"""Running recipes: here, on a GPU, on many machines, so that nothing is lost or done twice."""

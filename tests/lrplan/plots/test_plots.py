@@ -1,0 +1,76 @@
+"""Pictures: they show the figures of the result they are given."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pytest
+
+from lrplan import (
+    Design,
+    accuracy_by_noise,
+    accuracy_by_units,
+    forecast,
+    plot_accuracy_by_noise,
+    plot_accuracy_by_units,
+    plot_confusion,
+    plot_forecast,
+    plot_sweep,
+)
+from lrplan.classifiers.rule_classifier import RuleClassifier
+
+matplotlib.use("Agg")
+LIGHT = RuleClassifier(grid=({},), trees=10, folds=2)
+
+
+@pytest.fixture(scope="module")
+def results(separable):
+    design = Design(units=20, noise=0.1)
+    rng = np.random.default_rng
+    return (
+        forecast(separable, design, rng=rng(0), classifier=LIGHT),
+        accuracy_by_units(separable, design, rng=rng(0), classifier=LIGHT),
+        accuracy_by_noise(separable, design, rng=rng(0), classifier=LIGHT),
+    )
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+def test_the_confusion_matrix_is_drawn_and_written(results):
+    ax = plot_confusion(results[0])
+    np.testing.assert_array_equal(ax.images[0].get_array(), results[0].confusion.values)
+    assert [t.get_text() for t in ax.texts][0] == f"{results[0].confusion.values[0, 0]:.2f}"
+
+
+@pytest.mark.parametrize(
+    ("which", "plot"), [(1, plot_accuracy_by_units), (2, plot_accuracy_by_noise)]
+)
+def test_curves_show_accuracy_and_chance(results, which, plot):
+    ax = plot(results[which])
+    curve, chance = ax.lines
+    np.testing.assert_array_equal(curve.get_ydata(), results[which]["accuracy"].values.ravel())
+    assert set(chance.get_ydata()) == {0.25}
+
+
+def test_curves_go_through_the_chosen_point(results):
+    assert 20 in results[1]["units"].values
+    assert 40 in results[1]["units"].values
+    assert 0.1 in results[2]["noise"].values
+
+
+def test_a_sweep_is_a_heat_map(results):
+    ax = plot_sweep(results[1])
+    np.testing.assert_array_equal(ax.images[0].get_array(), results[1]["accuracy"].values)
+
+
+def test_one_sheet_holds_all_three(results, tmp_path):
+    figure = plot_forecast(*results)
+    figure.savefig(tmp_path / "f.png")
+    assert len(figure.axes) == 4
+    assert (tmp_path / "f.png").stat().st_size > 10_000

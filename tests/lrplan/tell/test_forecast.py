@@ -1,0 +1,231 @@
+"""Forecasts: high where rules differ, chance where they do not."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from lrplan import DataError, Design, Schedule, UsageError, forecast, open_cohort
+from lrplan.classifiers.rule_classifier import RuleClassifier
+from lrplan.measure.examples import make_examples
+
+DESIGN = Design(units=20, noise=0.1)
+LIGHT = RuleClassifier(grid=({"max_features": "sqrt"},), trees=25)
+
+
+@pytest.fixture(scope="module")
+def starter():
+    return open_cohort("starter")
+
+
+def plan(cohort, design=DESIGN, *, seed=0, **options):
+    options = {"classifier": LIGHT} | options
+    return forecast(cohort, design, rng=np.random.default_rng(seed), **options)
+
+
+def test_rules_that_differ_are_told_apart(separable):
+    found = plan(separable)
+    assert found.accuracy.low > 0.8
+    assert found.bits.mean > 1
+    assert found.inseparable == []
+    assert all(interval.mean > 0.7 for interval in found.held_out.values())
+    np.testing.assert_allclose(found.confusion.values.sum(axis=1), 1)
+
+
+def test_rules_that_are_equal_are_not(equal):
+    found = plan(equal)
+    assert found.accuracy.low < 0.25 < found.accuracy.high
+    assert found.bits.low == 0
+    assert len(found.inseparable) >= 4
+    for interval in found.held_out.values():
+        assert interval.low < 0.25 + 0.05
+
+
+def test_shuffled_labels_give_chance(separable):
+    """Over several shuffles: one alone may stray, on average they may not."""
+    means = [plan(separable, seed=s, shuffle_labels=True, held_out=False) for s in range(4)]
+    assert abs(np.mean([m.accuracy.mean for m in means]) - 0.25) < 0.06
+    assert all(m.bits.mean < 0.1 for m in means)
+
+
+def test_the_json_is_the_one_of_the_design(separable):
+    found = json.loads(json.dumps(plan(separable).to_json(), allow_nan=False))
+    assert found["schema"] == "lrplan.forecast/1"
+    assert found["chance"] == 0.25
+    assert set(found["held_out"]) == {"architecture", "task", "hyperparameters"}
+    assert set(found["accuracy"]) == set(found["bits"]) == {"mean", "low", "high"}
+    assert found["confusion"]["rules"] == found["cohort"]["rules"] == sorted(separable.rules)
+
+
+def test_same_seed_same_forecast(separable):
+    assert plan(separable, held_out=False).to_json() == plan(separable, held_out=False).to_json()
+
+
+class Nearest(RuleClassifier):
+    """Remembers organisms by how much their activity grew, and knows nothing of rules."""
+
+    GROWTH = 4 * 21  # act_raw_norm in the last session; columns are session by session
+
+    def fit(self, X, y, organisms=None):
+        self.classes_, self.seen_, self.known_ = np.unique(y), X[:, self.GROWTH], y
+        return self
+
+    def predict_proba(self, X):
+        closest = np.abs(X[:, self.GROWTH][:, None] - self.seen_).argmin(axis=1)
+        hit = self.known_[closest][:, None] == self.classes_
+        return np.where(hit, 0.97, 0.01)
+
+
+def test_the_layer_split_leaks_and_the_grouped_one_does_not(tmp_path, make_cohort):
+    """Layers of an organism share a growth of its own, and rules do not differ."""
+    cohort = make_cohort(tmp_path / "c.zarr", effect=0.0, individual=20.0)
+    design = Design(units=40, noise=0, position="unknown")
+    grouped = plan(cohort, design, held_out=False, classifier=Nearest())
+    layered = plan(cohort, design, held_out=False, classifier=Nearest(), split="layer")
+    assert layered.split == "layer"
+    assert any("flattered" in w for w in layered.warnings)
+    assert grouped.accuracy.low < 0.25
+    assert layered.accuracy.low > 0.25 + 0.1
+
+
+def test_warnings_say_what_was_left_out(tmp_path, make_cohort):
+    cohort = make_cohort(tmp_path / "c.zarr", effect=1.0, per_rule=6, diverged=1, small=6)
+    found = plan(cohort, Design(units=30), held_out=False)
+    text = " / ".join(found.warnings)
+    assert "1 organisms diverged" in text
+    assert "4 of 46 populations hold fewer than 30 units" in text
+
+
+def test_too_few_organisms_are_refused(tmp_path, make_cohort):
+    cohort = make_cohort(tmp_path / "c.zarr", effect=1.0, per_rule=4)
+    with pytest.raises(DataError, match="4 usable organisms of the rule"):
+        plan(cohort)
+
+
+def test_an_unknown_split_is_refused(separable):
+    with pytest.raises(UsageError, match="nearest: layer"):
+        plan(separable, split="layers")
+
+
+def change_observables(cohort, path, change):
+    """Copy a cohort with other stored observables and without anything of single units."""
+    from lrplan.cohort import format as schema
+
+    writer = schema.CohortWriter(path, {"name": "changed", "recipe": ""})
+    for (group, name), array in cohort.variables.items():
+        if group in ("responses", "synapses", "paired"):
+            continue
+        values = cohort.read_variable(group, name)
+        attributes = {k: v for k, v in dict(array.attrs).items() if k.startswith("flag_")}
+        if name == "observables":
+            rng = np.random.default_rng(0)
+            growth = np.arange(len(values)) // (len(values) // 4)
+            steps = np.linspace(0, 1, values.shape[1])
+            values = 1 + growth[:, None, None] * steps[None, :, None] + np.zeros_like(values)
+            values = change((values * rng.uniform(0.9, 1.1, values.shape)).astype(np.float32))
+        writer.write(group, name, values, attributes)
+    writer.close()
+    return open_cohort(path)
+
+
+def test_all_units_need_stored_observables_only(tmp_path, separable):
+    cohort = change_observables(separable, tmp_path / "c.zarr", lambda v: v)
+    for scaling, measure in (("raw", "activity"), ("relative", ("paired", "weights"))):
+        design = Design(units="all", noise=0, scaling=scaling, measure=measure)
+        assert plan(cohort, design, held_out=False).accuracy.low > 0.5
+    with pytest.raises(DataError, match="--units all --noise 0"):
+        plan(cohort, DESIGN)
+    raw = make_examples(
+        cohort, Design(units="all", noise=0, scaling="raw"), rng=np.random.default_rng(0)
+    )
+    stored = cohort.read_variable("observables", "observables")[:, :, :21]
+    np.testing.assert_array_equal(raw.trajectories, stored)
+
+
+def test_relative_features_of_all_units_are_those_of_a_recording_of_all(starter):
+    """Layers of 512 units are stored whole: a noiseless recording of them sees every unit."""
+    table = starter.population_table
+    small = np.flatnonzero(table["units"].values == 512)[:6]
+    options = {"rng": np.random.default_rng(0), "populations": small, "least_organisms": 0}
+    stored = make_examples(starter, Design(units="all", noise=0), **options)
+    recorded = make_examples(starter, Design(units=512, noise=0), **options)
+    assert stored.names == recorded.names
+    # Over 256 stimuli there, over 8 here.
+    a, b = (e.values[:, e.names.index("act_abs_mean@0")] for e in (stored, recorded))
+    np.testing.assert_allclose(a, b, rtol=0.15)
+
+
+def test_an_observable_that_is_not_finite_is_left_out_for_all_and_said(tmp_path, separable):
+    def spoil(values):
+        values[3, 2, 4] = np.nan
+        values[7, 1, 9] = np.inf
+        return values
+
+    cohort = change_observables(separable, tmp_path / "c.zarr", spoil)
+    design = Design(units="all", noise=0)
+    found = plan(cohort, design, held_out=False)
+    assert any(
+        "act_abs_mean, act_raw_kurtosis" in w or "act_raw_kurtosis" in w for w in found.warnings
+    )
+    assert found.accuracy.low > 0.5
+    examples = make_examples(cohort, design, rng=np.random.default_rng(0))
+    sound, dropped = examples.finite("c")
+    assert len(dropped) == 2
+    assert np.isfinite(sound.values).all()
+    assert sound.trajectories.shape == (96, 5, 19)
+
+
+def test_missing_sessions_and_missing_everything_are_refused(tmp_path, separable):
+    def stop_early(values):
+        values[:10, 3:] = np.nan
+        return values
+
+    def spoil_all(values):
+        values[5, 2] = np.nan
+        values[6, 2, 0] = 1
+        values[5, 2, 0] = 1
+        values[6, 2] = np.inf
+        values[:, :, 0] = np.nan
+        return values
+
+    design = Design(units="all", noise=0, scaling="raw")
+    early = change_observables(separable, tmp_path / "a.zarr", stop_early)
+    with pytest.raises(DataError, match="same checkpoints"):
+        plan(early, design)
+    assert plan(early, design.with_(schedule=Schedule(sessions=2, spacing=2)), held_out=False)
+    with pytest.raises(DataError):
+        plan(change_observables(separable, tmp_path / "b.zarr", spoil_all), design)
+
+
+def test_cohorts_that_cannot_be_told_apart_are_refused(tmp_path, make_cohort):
+    gone = make_cohort(tmp_path / "gone.zarr", effect=1.0, per_rule=6, diverged=24)
+    with pytest.raises(DataError, match="all its organisms diverged"):
+        plan(gone)
+    one = make_cohort(tmp_path / "one.zarr", effect=1.0, per_rule=6, diverged=18)
+    with pytest.raises(DataError, match="1 rule .information_alignment.; at least 2"):
+        plan(one)
+    few = make_cohort(tmp_path / "few.zarr", effect=1.0, per_rule=6, diverged=5)
+    with pytest.raises(DataError, match="1 usable organisms of the rule 'sgdm'"):
+        plan(few)
+    assert len(make_examples(one, DESIGN, rng=np.random.default_rng(0), least_organisms=0).rules)
+
+
+def test_columns_are_session_by_session(separable):
+    design = Design(units=9, measure=("activity", "paired"), schedule=Schedule(sessions=3))
+    examples = make_examples(separable, design, rng=np.random.default_rng(0))
+    assert (examples.sessions, examples.static, len(examples.observables)) == (3, 3, 24)
+    assert examples.names[24] == f"{examples.observables[0]}@1"
+    column = examples.names.index("grad_abs@2")
+    np.testing.assert_array_equal(
+        examples.trajectories[:, 2, examples.observables.index("grad_abs")],
+        examples.values[:, column],
+    )
+    some = make_examples(
+        separable, design, rng=np.random.default_rng(0), observables=["grad_abs", "act_raw_mean"]
+    )
+    assert some.observables == ["act_raw_mean", "grad_abs"]
+    np.testing.assert_array_equal(some.trajectories[:, 2, 1], examples.values[:, column])
+    with pytest.raises(UsageError, match="unknown observable 'act_men'"):
+        examples.with_observables(["act_men"])

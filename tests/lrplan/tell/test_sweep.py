@@ -1,0 +1,215 @@
+"""Sweeps: the same recordings as one by one, from one pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lrplan import Design, Schedule, UsageError, accuracy_by_units, forecast, record, sweep
+from lrplan.classifiers.bagging import out_of_bag_votes
+from lrplan.classifiers.rule_classifier import RuleClassifier
+from lrplan.measure.examples import make_examples
+from lrplan.measure.features import features, observe
+from lrplan.measure.recording import draw_key
+
+DESIGN = Design(units=20, noise=0.1)
+SCHEDULES = (Schedule(), Schedule(sessions=3), Schedule(sessions=2, start=1))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"tracked": False},
+        {"modality": "counts", "tracked": False},
+        {"measure": ("paired", "weights"), "stimuli": 1},
+        {"noise_reference": "absolute", "scaling": "raw", "stimuli": 3, "position": "deep"},
+    ],
+)
+def test_each_combination_is_what_is_recorded_alone(separable, changes):
+    design = Design(**changes)
+    chosen = separable.usable_populations(design.position)
+    units, noise = (4, 9, 25), (0.0, 0.2, 1.0)
+    key = draw_key(np.random.default_rng(7))
+    observed = observe(
+        separable,
+        design,
+        key=key,
+        populations=chosen,
+        units=units,
+        noise=noise,
+        schedules=SCHEDULES,
+    )
+    for u, n, s in ((0, 1, 0), (1, 2, 1), (2, 0, 2), (2, 2, 2)):
+        alone = design.with_(units=units[u], noise=noise[n], schedule=SCHEDULES[s])
+        rng = np.random.default_rng(7)
+        found = observed.features(u, n, s)
+        made = make_examples(separable, alone, rng=rng)
+        np.testing.assert_array_equal(found.values, made.values)
+        whole = features(
+            record(separable, alone, rng=np.random.default_rng(7)), scaling=design.scaling
+        )
+        assert whole.names == found.names == made.names
+        np.testing.assert_array_equal(whole.values, found.values)
+
+
+def test_what_is_not_finite_is_left_out_and_said(separable, monkeypatch):
+    from lrplan.tell import sweep as sweeping
+
+    def spoiled(features, *known):
+        examples = assemble(features, *known)
+        examples.values[0, examples.names.index("act_raw_mean@1")] = np.nan
+        return examples
+
+    assemble = sweeping.assemble
+    rng = np.random.default_rng(0)
+    assert sweep(separable, DESIGN, units=[9], noise=[0.1], rng=rng).attrs["not_finite"] == ""
+    monkeypatch.setattr(sweeping, "assemble", spoiled)
+    found = sweep(separable, DESIGN, units=[9], noise=[0.1], rng=rng)
+    assert found.attrs["not_finite"] == "act_raw_mean"
+
+
+@pytest.mark.parametrize("measure", ["activity", "weights", "paired"])
+@pytest.mark.parametrize("tracked", [True, False])
+def test_designs_share_units_and_chances(separable, measure, tracked):
+    def recorded(**changes):
+        design = Design(measure=measure, tracked=tracked, **{"units": 16, "noise": 0.3} | changes)
+        return record(separable, design, rng=np.random.default_rng(2)).data[measure].values
+
+    many, few = recorded(noise=0.3), recorded(units=4)
+    np.testing.assert_array_equal(few, many[tuple(slice(n) for n in few.shape)])
+    some = recorded(schedule=Schedule(sessions=3))
+    np.testing.assert_array_equal(some, many[:, [0, 2, 4]])
+    clean, loud = recorded(noise=0), recorded(noise=0.6)
+    np.testing.assert_allclose(loud - clean, 2 * (many - clean), atol=1e-4)
+
+
+def test_a_sweep_holds_every_combination(separable):
+    found = sweep(
+        separable,
+        DESIGN,
+        units=[5, 40],
+        noise=[0.0, 5.0],
+        rng=np.random.default_rng(0),
+    )
+    assert found["accuracy"].dims == ("units", "noise")
+    assert found["accuracy"].shape == (2, 2)
+    assert float(found["accuracy"].sel(units=40, noise=0.0)) > float(
+        found["accuracy"].sel(units=5, noise=5.0)
+    )
+    assert ((found["low"] <= found["accuracy"]) & (found["accuracy"] <= found["high"])).all()
+    assert float(found["chance"]) == 0.25
+
+
+def test_schedules_and_measures_are_dimensions_where_listed(separable):
+    found = sweep(
+        separable,
+        DESIGN,
+        units=[9],
+        noise=[0.1],
+        schedules=SCHEDULES,
+        measure=["activity", "activity,weights"],
+        rng=np.random.default_rng(0),
+    )
+    assert found["accuracy"].dims == ("measure", "units", "noise", "schedule")
+    assert list(found["measure"].values) == ["activity", "activity+weights"]
+    assert list(found["sessions"].values) == [5, 3, 2]
+    assert list(found["schedule"].values) == ["5 sessions", "3 sessions", "2 sessions, from 1"]
+
+
+def test_with_a_classifier_each_combination_is_a_forecast(separable):
+    light = RuleClassifier(grid=({"max_features": "sqrt"},), trees=10, search_trees=10)
+    found = sweep(
+        separable,
+        DESIGN,
+        units=[20],
+        noise=[0.1, 5.0],
+        rng=np.random.default_rng(3),
+        classifier=light,
+    )
+    for noise in (0.1, 5.0):
+        plan = forecast(
+            separable,
+            DESIGN.with_(noise=noise),
+            rng=np.random.default_rng(3),
+            held_out=False,
+            classifier=light,
+        )
+        at = found.sel(units=20, noise=noise)
+        assert (float(at["accuracy"]), float(at["low"])) == (plan.accuracy.mean, plan.accuracy.low)
+
+
+def test_a_sweep_agrees_with_forecasts(separable):
+    found = sweep(separable, DESIGN, units=[20], noise=[5.0], rng=np.random.default_rng(1))
+    plan = forecast(
+        separable, DESIGN.with_(noise=5.0), rng=np.random.default_rng(1), held_out=False
+    )
+    width = plan.accuracy.high - plan.accuracy.low
+    assert abs(float(found["accuracy"].squeeze()) - plan.accuracy.mean) < width / 2
+
+
+def test_shuffled_labels_give_chance(separable):
+    means = [
+        float(
+            sweep(
+                separable,
+                DESIGN,
+                units=[40],
+                noise=[0.0],
+                rng=np.random.default_rng(s),
+                shuffle_labels=True,
+            )["accuracy"].squeeze()
+        )
+        for s in range(6)
+    ]
+    assert abs(np.mean(means) - 0.25) < 0.06
+
+
+def test_votes_come_from_trees_that_did_not_see_the_organism():
+    """Features that name the organism, and nothing else, must tell nothing of its rule."""
+    organisms = np.repeat([f"o{i:02d}" for i in range(40)], 3)
+    rules = np.repeat(np.tile(["a", "b"], 20), 3)
+    values = np.random.default_rng(0).standard_normal((40, 30))[np.arange(120) // 3]
+    p = out_of_bag_votes(values, rules, organisms, seed=0)
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    right = np.array(["a", "b"])[p.argmax(axis=1)] == rules
+    assert right.mean() < 0.75
+    again = out_of_bag_votes(values, rules, organisms, seed=0)
+    np.testing.assert_array_equal(p, again)
+
+
+def test_same_seed_same_sweep_on_any_number_of_threads(separable, monkeypatch):
+    def swept():
+        return sweep(
+            separable, DESIGN, units=[5, 20], noise=[0.1, 1.0], rng=np.random.default_rng(4)
+        )
+
+    one = swept()
+    for module in ("tell.sweep", "measure.features"):
+        monkeypatch.setattr(f"lrplan.{module}.threads", lambda: 1)
+    assert one.identical(swept())
+
+
+@pytest.mark.parametrize(
+    ("lists", "said"),
+    [
+        ({"units": []}, "units is empty"),
+        ({"noise": []}, "noise is empty"),
+        ({"schedules": []}, "schedules is empty"),
+        ({"units": [41]}, "use at most --units 40"),
+        ({"units": [5, 0]}, "units is 0"),
+        ({"units": ["all"]}, "units is 'all'"),
+        ({"noise": [-1]}, "negative"),
+        ({"schedules": [Schedule(sessions=9)]}, "--sessions 5"),
+        ({"measure": ["weigths"]}, "nearest: weights"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused(separable, lists, said):
+    asked = {"units": [5], "noise": [0.0], "rng": np.random.default_rng(0)} | lists
+    with pytest.raises(UsageError, match=said):
+        sweep(separable, DESIGN, **asked)
+
+
+def test_curves_of_a_design_that_takes_all_units_use_what_is_stored(separable):
+    found = accuracy_by_units(separable, Design(units="all", noise=0), rng=np.random.default_rng(0))
+    assert found["units"].values[-1] == 40

@@ -1,0 +1,126 @@
+"""Verdicts: sure where they can be, and silent where they cannot."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from lrplan import DataError, UsageError, read_nwb, record_nwb, score
+from lrplan.classifiers.rule_classifier import RuleClassifier
+from lrplan.tell.verdict import infer_noise
+
+LIGHT = RuleClassifier(grid=({"max_features": "sqrt"},), trees=25)
+
+
+def rehearse(cohort, tmp_path, organism, **options):
+    options = {"units": 20, "sessions": 5, "noise": 0.1, "kind": "dff", "layer": "deep"} | options
+    files = record_nwb(
+        cohort,
+        organism=organism,
+        out=tmp_path / "nwb",
+        rng=np.random.default_rng(5),
+        **options,
+    )
+    return read_nwb(files)
+
+
+def judge(cohort, recording, **options):
+    return score(recording, cohort, rng=np.random.default_rng(0), classifier=LIGHT, **options)
+
+
+@pytest.mark.parametrize("kind", ["spikes", "dff"])
+def test_a_rehearsal_comes_back_as_its_rule(separable, tmp_path, kind):
+    organism = separable.organism_ids[40]
+    recording = rehearse(separable, tmp_path, organism, kind=kind)
+    verdict = judge(separable, recording, without=[organism], position="deep")
+    rule = separable.organisms["rule"].values[40]
+    assert max(verdict.probabilities, key=verdict.probabilities.get) == rule
+    assert sum(verdict.probabilities.values()) == pytest.approx(1)
+    assert verdict.design.units == 20
+    assert verdict.design.noise == pytest.approx(0.1, rel=0.35)
+    assert verdict.expected_accuracy.low > verdict.chance
+    assert verdict.distance["quantile"] < 0.99
+    found = json.loads(json.dumps(verdict.to_json(), allow_nan=False))
+    assert found["schema"] == "lrplan.verdict/1"
+
+
+def test_where_rules_are_equal_the_answer_is_cannot_tell(equal, tmp_path):
+    organism = equal.organism_ids[0]
+    verdict = judge(equal, rehearse(equal, tmp_path, organism), without=[organism])
+    assert verdict.answer is None
+    assert verdict.reasons
+
+
+def test_a_recording_unlike_any_virtual_one_gets_no_answer(separable, tmp_path):
+    organism = separable.organism_ids[40]
+    recording = rehearse(separable, tmp_path, organism)
+    rng = np.random.default_rng(0)
+    values = recording.data["activity"].values
+    values[...] = (
+        np.exp(4 * rng.standard_normal(values.shape)) * (-1) ** np.arange(5)[:, None, None]
+    )
+    recording.data["activity_sem"].values[...] = values.std() * 0.1
+    verdict = judge(separable, recording)
+    assert verdict.distance["quantile"] > 0.99
+    assert verdict.answer is None
+    assert any("farther" in r for r in verdict.reasons)
+
+
+def test_noise_is_inferred_from_trials(separable, tmp_path):
+    recording = rehearse(separable, tmp_path, separable.organism_ids[3], noise=0.4, units=40)
+    assert infer_noise(recording) == pytest.approx(0.4, rel=0.25)
+
+
+def test_without_repeats_the_noise_must_be_given(separable, tmp_path):
+    recording = rehearse(separable, tmp_path, separable.organism_ids[3], trials=1)
+    with pytest.raises(DataError, match="--noise"):
+        judge(separable, recording)
+    assert judge(separable, recording, noise=0.1).design.noise == 0.1
+
+
+def test_more_than_the_cohort_holds_is_cut_and_said(separable, tmp_path):
+    recording = rehearse(separable, tmp_path, separable.organism_ids[3], units=40)
+    data = recording.data.isel(session=[0, 1, 2, 3, 4, 4, 4], stimulus=[0, 1, 2, 3, 3])
+    import dataclasses
+
+    verdict = judge(separable, dataclasses.replace(recording, data=data))
+    assert verdict.design.schedule.sessions == 5
+    assert verdict.design.stimuli == 4
+    assert sum("are used" in w for w in verdict.warnings) == 2
+
+
+def test_unknown_organisms_and_positions_are_refused(separable, tmp_path):
+    recording = rehearse(separable, tmp_path, separable.organism_ids[3])
+    with pytest.raises(UsageError, match="lrplan cohort organisms"):
+        judge(separable, recording, without=["nobody"])
+    with pytest.raises(UsageError, match="position"):
+        judge(separable, recording, position="top")
+
+
+def test_few_units_are_refused(separable, tmp_path):
+    recording = rehearse(separable, tmp_path, separable.organism_ids[3], units=5)
+    with pytest.raises(DataError, match="5 units"):
+        judge(separable, recording)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"layer": "fc9"}, "no stored layer"),
+        ({"units": 41}, "use at most --units 40"),
+        ({"sessions": 6}, "--sessions 5"),
+        ({"kind": "spike"}, "nearest: spikes"),
+        ({"noise": -1}, "negative"),
+    ],
+)
+def test_a_rehearsal_that_cannot_be_is_refused(separable, tmp_path, options, said):
+    with pytest.raises(UsageError, match=said):
+        rehearse(separable, tmp_path, separable.organism_ids[0], **options)
+    assert not (tmp_path / "nwb").exists()
+
+
+def test_an_ambiguous_organism_is_refused(separable, tmp_path):
+    with pytest.raises(UsageError, match="several"):
+        rehearse(separable, tmp_path, "00")
