@@ -17,7 +17,7 @@ import xarray as xr
 import zarr
 
 from lrplan.cohort import format as schema
-from lrplan.errors import DataError
+from lrplan.errors import DataError, UsageError
 from lrplan.registry import nearest
 from lrplan.terms import POSITIONS
 
@@ -601,3 +601,18 @@ def _chunk_keys(array: zarr.Array) -> list[str]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def as_cohort(cohort: Cohort | str | Path) -> Cohort:
+    """Return a cohort as it is, or open the one that is named.
+
+    Raises
+    ------
+    UsageError
+        If it is neither a cohort nor a name or path.
+    """
+    if isinstance(cohort, Cohort):
+        return cohort
+    if not isinstance(cohort, str | Path):
+        raise UsageError(f"cohort is {cohort!r}; expected a Cohort, or its name or path")
+    return open_cohort(cohort)
