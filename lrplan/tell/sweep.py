@@ -58,8 +58,8 @@ def sweep(
     Parameters
     ----------
     cohort, design
-        As for `forecast`: a cohort, its name or path; the design gives all but units, noise, and schedule and measure where
-        these are listed.
+        As for `forecast`: a cohort, its name or path; the design gives all but units, noise,
+        and schedule and measure where these are listed.
     units : int or sequence of int
         Recorded per population.
     noise : float or sequence of float
