@@ -81,7 +81,7 @@ class Check:
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``lrplan cohort check --json`` prints."""
         return {
-            "schema": "lrplan.cohort.store-check/1",
+            "schema": "lrplan.cohort-check/1",
             "path": str(self.path),
             "sound": self.sound,
             "organisms": self.organisms,

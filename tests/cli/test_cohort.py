@@ -97,7 +97,7 @@ def test_check_says_sound_or_names_what_is_wrong(cli, tiny_cohort_path, tmp_path
     ran = cli("cohort", "check", copied, "--json")
     assert ran.code == 3
     found = ran.json()
-    assert (found["schema"], found["sound"]) == ("lrplan.cohort.store-check/1", False)
+    assert (found["schema"], found["sound"]) == ("lrplan.cohort-check/1", False)
     [fault] = found["findings"]
     assert (fault["level"], fault["where"]) == ("fault", "synapses/synapses")
 
