@@ -17,7 +17,7 @@ from lrplan.analyses._scoring import (
     words,
 )
 from lrplan.analyses._trajectories import performance
-from lrplan.classifiers.splits import balanced_splits
+from lrplan.classifiers.splits import Splits
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.trajectories import Features, Trajectories
 from lrplan.plots import plot_equal_performance
@@ -131,7 +131,7 @@ def run(
             # of them, and the accuracy be below chance. So sets are tested whole.
             rng = study.streams.rng("splits")
             alike = np.zeros(len(together))
-            sets = balanced_splits(alike, together, rng=rng, splits=possible)
+            sets = Splits.balanced(alike, together, rng=rng, splits=possible)
         scores |= part.score(items, sets, groups)[0]
     if not scores:
         raise DataError(f"no match leaves enough organisms in {cohort.name!r}: {warnings[0]}")

@@ -21,8 +21,9 @@ def out_of_bag_votes(
 
     Each of 100 trees is grown on all recordings of three tenths of the organisms, drawn without
     replacement, of each rule alike (at least one, never all); the trees whose part lacks an
-    organism vote on its recordings. So one forest does the work of a grouped cross-validation (Breiman, Machine Learning 2001, out-of-bag
-    estimates; here whole organisms are in the bag or out of it).
+    organism vote on its recordings. So one forest does the work of a grouped cross-validation
+    (Breiman, Machine Learning 2001, out-of-bag estimates; here whole organisms are in the bag or
+    out of it).
 
     Parameters
     ----------

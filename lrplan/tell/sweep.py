@@ -31,7 +31,7 @@ from lrplan.tell.intervals import Bootstrap
 from lrplan.threads import threads
 
 if TYPE_CHECKING:
-    from lrplan.classifiers.rule_classifier import RuleClassifier
+    from lrplan.classifiers.calibrated import Calibrated
     from lrplan.cohort.store import Cohort
 
 
@@ -45,7 +45,7 @@ def sweep(
     schedules: Schedule | Sequence[Schedule] | None = None,
     measure: str | Sequence[str] | None = None,
     shuffle_labels: bool = False,
-    classifier: RuleClassifier | None = None,
+    classifier: Calibrated | None = None,
 ) -> xr.Dataset:
     """Forecast the accuracy for every combination of units, noise and schedule.
 
@@ -73,7 +73,7 @@ def sweep(
         and no such dimension.
     shuffle_labels : bool, default False
         Whether organisms swap rules at random: the accuracy must then be chance.
-    classifier : RuleClassifier, optional
+    classifier : Calibrated, optional
         Tested in five folds for each combination: then each is what `forecast` with the same
         `rng` and classifier finds, at the price of as many forecasts.
 
@@ -172,7 +172,7 @@ def _sweep_measure(
     schedules: list[Schedule],
     streams: Streams,
     shuffle_labels: bool,
-    classifier: RuleClassifier | None,
+    classifier: Calibrated | None,
 ) -> tuple[np.ndarray, int, set[str]]:
     """Return mean, low and high for (units, noise, schedule), the number of rules, what is lost."""
     populations = usable(cohort, design, None)
@@ -215,7 +215,7 @@ def _right(
     cohort: str,
     streams: Streams,
     repeat: int,
-    classifier: RuleClassifier | None,
+    classifier: Calibrated | None,
 ) -> np.ndarray:
     """Return whether each recording's rule was found, (cell, recording).
 
@@ -249,7 +249,7 @@ def accuracy_by_units(
     design: Design,
     *,
     rng: np.random.Generator | int,
-    classifier: RuleClassifier | None = None,
+    classifier: Calibrated | None = None,
 ) -> xr.Dataset:
     """Return a `sweep` over units around the design's, at its noise.
 
@@ -268,7 +268,7 @@ def accuracy_by_noise(
     design: Design,
     *,
     rng: np.random.Generator | int,
-    classifier: RuleClassifier | None = None,
+    classifier: Calibrated | None = None,
 ) -> xr.Dataset:
     """Return a `sweep` over noise around the design's, at its units.
 

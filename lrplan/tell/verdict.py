@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 
 from lrplan.arguments import generator
-from lrplan.classifiers.rule_classifier import RuleClassifier
+from lrplan.classifiers import seeded
+from lrplan.classifiers.calibrated import Calibrated
+from lrplan.classifiers.calibrated_forest import calibrated_forest
+from lrplan.classifiers.splits import Splits
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design, Schedule
@@ -244,7 +246,7 @@ def score(
     without: str | Sequence[str] = (),
     position: str = "unknown",
     noise: float | None = None,
-    classifier: RuleClassifier | None = None,
+    classifier: Calibrated | None = None,
 ) -> Verdict:
     """Score a recording against organisms whose rules are known.
 
@@ -265,7 +267,7 @@ def score(
         Where the recorded area lies; if it is unknown, the position is no feature.
     noise : float, optional
         Noise of a response as a fraction of the signal; by default estimated from trials.
-    classifier : RuleClassifier, optional
+    classifier : Calibrated, optional
         Cloned and fitted; by default one with its default settings.
 
     Returns
@@ -298,11 +300,11 @@ def score(
     virtual, dropped = made.finite(cohort.name)
     if dropped:
         warnings.append(f"not finite somewhere in the cohort, so left out: {', '.join(dropped)}")
-    base = RuleClassifier() if classifier is None else classifier
+    base = calibrated_forest() if classifier is None else classifier
     known, unseen = _tested(virtual, streams, base)
-    model = clone(base).set_params(random_state=streams.seed("classifier"))
+    model = seeded(base, streams.seed("classifier", "all"))
     train = virtual.features()
-    model.fit(train.values, virtual.y, virtual.organisms)
+    model.fit(train.values, virtual.y, groups=virtual.organisms)
     fitted = _fit_to(recording, design, streams.rng("cut"))
     fitted = fitted if position == "unknown" else _placed(fitted, position)
 
@@ -324,7 +326,7 @@ def score(
     # virtual recordings, all rules together (after split conformal prediction; Vovk et al. 2005).
     threshold = float(np.quantile(known.of_truth, EXCLUDED_AT, method="lower"))
     left = [str(k) for k, q in zip(kinds, p, strict=True) if q >= threshold]
-    distance = _distance(train, virtual.organisms, model.kept_, values)
+    distance = _distance(train, virtual.organisms, values)
     reasons = []
     if len(left) != 1:
         reasons.append(
@@ -376,13 +378,13 @@ def _left(cohort: Cohort, position: str, without: Sequence[str]) -> np.ndarray:
 
 
 def _tested(
-    virtual: Trajectories, streams: Streams, base: RuleClassifier
+    virtual: Trajectories, streams: Streams, base: Calibrated
 ) -> tuple[Probabilities, Probabilities | None]:
     """Return what virtual recordings say within known conditions, and held-out architectures."""
     tests = [within_known(virtual, virtual.organisms, streams, 0)]
-    architectures, index = np.unique(virtual.label("architecture"), return_inverse=True)
+    architectures = Splits.of_folds(virtual.label("architecture"))
     if len(architectures) > 1:
-        tests.append(Tested(virtual, index, ("architecture",)))
+        tests.append(Tested(virtual, architectures, ("architecture",)))
     found = cross_predict(tests, virtual.organisms, streams=streams, classifier=base)
     return found[0], found[1] if len(found) > 1 else None
 
@@ -403,11 +405,9 @@ def _placed(recording: Recording, position: str) -> Recording:
     return replace(recording, data=recording.data.assign_coords(position=("population", where)))
 
 
-def _distance(
-    train: Features, organisms: np.ndarray, kept: np.ndarray, values: np.ndarray
-) -> dict[str, float]:
+def _distance(train: Features, organisms: np.ndarray, values: np.ndarray) -> dict[str, float]:
     """Compare the recording's distance to virtual ones with theirs to other organisms'."""
-    known = train.values[:, kept]
+    known = train.values
     centre = np.median(known, axis=0)
     low, high = np.quantile(known, [0.1, 0.9], axis=0)
     spread = np.where(high > low, high - low, 1)
@@ -428,7 +428,7 @@ def _distance(
 
     scale = np.sqrt(placed.shape[1])
     typical = nearest_mean(placed, organisms) / scale
-    value = float(nearest_mean(place(np.nan_to_num(values[:, kept])), None).mean() / scale)
+    value = float(nearest_mean(place(np.nan_to_num(values)), None).mean() / scale)
     return {"value": value, "quantile": float((typical < value).mean())}
 
 

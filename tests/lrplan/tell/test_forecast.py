@@ -6,13 +6,14 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from lrplan import DataError, Design, Schedule, UsageError, forecast, open_cohort
-from lrplan.classifiers.rule_classifier import RuleClassifier
+from lrplan.classifiers.calibrated_forest import calibrated_forest
 from lrplan.measure.trajectories import observe_cohort
 
 DESIGN = Design(units=20, noise=0.1)
-LIGHT = RuleClassifier(grid=({"max_features": "sqrt"},), trees=25)
+LIGHT = calibrated_forest({"max_features": ["sqrt"], "trees": [25]})
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +64,12 @@ def test_same_seed_same_forecast(separable):
     assert plan(separable, held_out=False).to_json() == plan(separable, held_out=False).to_json()
 
 
-class Nearest(RuleClassifier):
+class Nearest(ClassifierMixin, BaseEstimator):
     """Remembers organisms by how much their activity grew, and knows nothing of rules."""
 
     GROWTH = 4 * 21  # act_raw_norm in the last session; columns are session by session
 
-    def fit(self, X, y, organisms=None):
+    def fit(self, X, y, groups=None):
         self.classes_, self.seen_, self.known_ = np.unique(y), X[:, self.GROWTH], y
         return self
 

@@ -7,7 +7,7 @@ import pytest
 
 from lrplan import Design, Schedule, UsageError, accuracy_by_units, forecast, record, sweep
 from lrplan.classifiers.bagging import out_of_bag_votes
-from lrplan.classifiers.rule_classifier import RuleClassifier
+from lrplan.classifiers.calibrated_forest import calibrated_forest
 from lrplan.measure.recording import draw_key
 from lrplan.measure.trajectories import observe, observe_cohort, observe_designs
 
@@ -118,7 +118,7 @@ def test_schedules_and_measures_are_dimensions_where_listed(separable):
 
 
 def test_with_a_classifier_each_combination_is_a_forecast(separable):
-    light = RuleClassifier(grid=({"max_features": "sqrt"},), trees=10, search_trees=10)
+    light = calibrated_forest({"max_features": ["sqrt"], "trees": [10]}, search_trees=10)
     found = sweep(
         separable,
         DESIGN,

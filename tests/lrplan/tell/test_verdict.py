@@ -10,10 +10,10 @@ import pytest
 import xarray as xr
 
 from lrplan import DataError, UsageError, read_nwb, record_nwb, score
-from lrplan.classifiers.rule_classifier import RuleClassifier
+from lrplan.classifiers.calibrated_forest import calibrated_forest
 from lrplan.tell.verdict import infer_noise
 
-LIGHT = RuleClassifier(grid=({"max_features": "sqrt"},), trees=25)
+LIGHT = calibrated_forest({"max_features": ["sqrt"], "trees": [25]})
 
 
 def rehearse(cohort, tmp_path, organism, **options):
