@@ -181,11 +181,8 @@ def forecast(
     check_design(design)
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}; {nearest(split, SPLITS)}")
-    streams = Streams.draw(generator(rng))
-    made = [
-        observe_cohort(cohort, design, rng=streams.rng("recording", repeat))
-        for repeat in range(REPEATS)
-    ]
+    streams, recorders = draw_streams(generator(rng))
+    made = [observe_cohort(cohort, design, rng=r) for r in recorders]
     if shuffle_labels:
         made = [t.telling("rule", shuffle=streams.rng("shuffled labels")) for t in made]
     check_rules(made[0], cohort.name)
@@ -236,6 +233,17 @@ def forecast(
         warnings=warnings,
         shuffled=shuffle_labels,
     )
+
+
+def draw_streams(
+    rng: np.random.Generator,
+) -> tuple[Streams, list[np.random.Generator]]:
+    """Draw the streams of a forecast, and the source of units and noise of each repeat.
+
+    The sources are drawn and not keyed, so that a seed records what it has always recorded.
+    """
+    streams = Streams.draw(rng)
+    return streams, [np.random.default_rng(int(s)) for s in rng.integers(2**63, size=REPEATS)]
 
 
 def check_design(design: object) -> None:
