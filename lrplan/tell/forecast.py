@@ -26,6 +26,9 @@ from lrplan.tell.intervals import Bootstrap, Interval
 from lrplan.threads import threads
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
     from lrplan.classifiers.calibrated import Calibrated
     from lrplan.cohort.store import Cohort
 
@@ -125,6 +128,47 @@ class Forecast:
             "inseparable": [list(pair) for pair in self.inseparable],
             "warnings": self.warnings,
         }
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return the accuracies: one row per condition, with interval and chance.
+
+        Rows are ``known``, ``animal`` and the conditions of `held_out`; columns are ``accuracy``, ``low``,
+        ``high`` (NaN where there is none) and ``chance``. The confusion is a labelled array
+        of its own: ``forecast.confusion.to_dataframe()`` is its long form.
+        """
+        import pandas as pd
+
+        rows = {"known": self.accuracy, "animal": self.animal, **self.held_out}
+        columns = ["accuracy", "low", "high", "chance"]
+        missing = (float("nan"),) * 3
+        values = [
+            (*((i.mean, i.low, i.high) if i else missing), self.chance) for i in rows.values()
+        ]
+        return pd.DataFrame(values, index=pd.Index(rows, name="condition"), columns=columns)
+
+    def summary(self) -> str:
+        """Return the text that ``lrplan design`` prints."""
+        from lrplan.tell.texts import forecast_lines
+        from lrplan.texts import text
+
+        return text(forecast_lines(self))
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the confusion, as `lrplan.plot_confusion` does."""
+        from lrplan.plots import plot_confusion
+
+        return plot_confusion(self, ax=ax)
+
+    def __repr__(self) -> str:
+        from lrplan.tell.texts import forecast_repr
+
+        return forecast_repr(self)
+
+    def _repr_html_(self) -> str:
+        from lrplan.tell.texts import forecast_lines
+        from lrplan.texts import html
+
+        return html(forecast_lines(self))
 
 
 def forecast(

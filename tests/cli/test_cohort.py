@@ -52,7 +52,7 @@ def test_organisms(cli, tiny_cohort_path):
 
 def test_the_longest_names_fit_a_line_of_100(capsys):
     from lrplan.cli import _output
-    from lrplan.cli.cohort import organism_parts
+    from lrplan.cohort.texts import organism_lines
 
     record = {
         "id": "0123456789abcdef",
@@ -67,7 +67,7 @@ def test_the_longest_names_fit_a_line_of_100(capsys):
         "layers": [],
         "final_performance": None,
     }
-    _output.show(*organism_parts([record]))
+    _output.show(*organism_lines([record]))
     [line] = [x for x in capsys.readouterr().out.splitlines() if "0123456789abcdef" in x]
     for word in ("information_alignment", "knet5_lrn", "digits_simclr", "0.0125", "diverged"):
         assert word in line
