@@ -5,6 +5,8 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
+import numpy as np
+
 from lrplan.errors import UsageError
 
 
@@ -13,3 +15,14 @@ def positive_int(value: Any, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
         raise UsageError(f"{what} is {value!r}; expected a whole number of at least 1")
     return int(value)
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """Return a generator: the one given, or one keyed by an integer seed."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, Integral) and not isinstance(rng, bool) and int(rng) >= 0:
+        return np.random.default_rng(int(rng))
+    raise UsageError(
+        f"rng is {rng!r}; expected a numpy.random.Generator or a whole number of at least 0"
+    )

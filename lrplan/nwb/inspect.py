@@ -84,6 +84,7 @@ def inspect_nwb(path: str | os.PathLike[str]) -> dict[str, Any]:
             chosen["sessions"] = [s.name for s in content.sessions]
             chosen["trials"] = {s.name: s.trials for s in content.sessions}
             chosen["units"] = content.report["units"]["used"]
+            chosen["area"] = content.report["area"]
             warnings = list(dict.fromkeys([*warnings, *content.warnings]))
             if len(content.sessions) == 1:
                 warnings.append(

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from lrplan.arguments import positive_int
 from lrplan.errors import DataError, UsageError
-from lrplan.measure.recording import DIMS, Recording
+from lrplan.measure.recording import DIMS, UNKNOWN, Recording
 from lrplan.nwb._file import FileContent, Options, Session, read_file
-from lrplan.nwb._text import clean, listed, natural_key
+from lrplan.nwb._text import clean, listed, natural_key, size_text
 from lrplan.registry import nearest
 
 ORDERS = ("time", "name", "given")
+MOST_TRIAL_BYTES = 2 * 2**30
+"""Largest table of trials that `read_nwb` returns."""
+
+_LONG_NAMES = {
+    "trials": "response in each trial",
+    "activity": "mean response over trials",
+    "activity_sem": "standard error over trials",
+}
 
 PathLike = str | os.PathLike[str]
 
@@ -34,11 +43,10 @@ def read_nwb(
     order: str | None = None,
     min_sessions: int = 2,
 ) -> Recording:
-    """Read the mean response of every unit to every stimulus in every session.
+    """Read the response of every unit to every stimulus in every trial of every session.
 
     The response of a unit in a trial is its spike rate in Hz, or its mean dF/F, in a window of
-    the trial; the response to a stimulus is the mean over its trials. Only data inside the files
-    are read, with h5py: extensions need not be installed.
+    the trial. Only data inside the files are read, with h5py: extensions need not be installed.
 
     Parameters
     ----------
@@ -72,10 +80,14 @@ def read_nwb(
     Returns
     -------
     Recording
-        One population. ``data`` holds ``activity`` and ``activity_sem`` (the standard error over
-        trials; NaN for a stimulus with one trial) in Hz or dF/F, for the stimuli shown in all
-        sessions. Units are aligned where they are the same in all sessions (``tracked``), and
-        padded with NaN otherwise. ``ingest`` says what was chosen, dropped and doubted.
+        One population: the ``animal`` is the subject, the ``area`` what the file says of the
+        electrodes or the imaging plane, if it is one. ``data`` holds ``trials`` (in the order of
+        their times; float32, 4 bytes for each trial of each unit, padded with NaN to the most
+        trials of any stimulus, and left out with a warning where that takes more than 2 GiB),
+        their mean ``activity`` and its standard error ``activity_sem`` (NaN for a stimulus with
+        one trial) in Hz or dF/F, for the stimuli shown in all sessions. Units are aligned where
+        they are the same in all sessions (``tracked``), and padded with NaN otherwise. ``ingest``
+        says what was chosen, dropped and doubted.
 
     Raises
     ------
@@ -91,9 +103,18 @@ def read_nwb(
     >>> recording.data["activity"].dims  # doctest: +SKIP
     ('population', 'session', 'stimulus', 'unit')
     """
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not given:
-        raise UsageError("no file was given; expected at least one NWB file")
+    given = _paths(paths)
+    min_sessions = positive_int(min_sessions, "min_sessions")
+    for what, value in (
+        ("units", units),
+        ("signal", signal),
+        ("intervals", intervals),
+        ("label", label),
+        ("align", align),
+        ("checkpoint_by", checkpoint_by),
+    ):
+        if not isinstance(value, str | None):
+            raise UsageError(f"{what} is {value!r}; expected a name")
     if order is not None and order not in ORDERS:
         raise UsageError(f"unknown order {order!r}; {nearest(str(order), ORDERS)}")
     block, look = _blocks(checkpoint_by, len(given))
@@ -102,7 +123,7 @@ def read_nwb(
     warnings: list[str] = []
     contents = _without_repeats(contents, order, warnings)
     _check_same_subject(contents, warnings)
-    _check_same_choices(contents)
+    _check_same_choices(contents, named=units is not None or signal is not None)
     contents, rule = _ordered(contents, order, warnings)
     sessions = [s for c in contents for s in c.sessions]
     names = _names(contents, block is not None or len(contents) == 1)
@@ -111,18 +132,19 @@ def read_nwb(
     warnings += _file_warnings(contents)
     stimuli = _common_stimuli(sessions, names, warnings)
     tracked, places, ids = _places(contents, sessions, warnings)
-    mean, sem = _stack(sessions, stimuli, places)
     _note_few_trials(sessions, stimuli, warnings)
-    coords: dict[str, Any] = {"session": names, "stimulus": stimuli}
+    variables = _stack(sessions, stimuli, places, warnings)
+    coords: dict[str, Any] = {
+        "session": names,
+        "stimulus": stimuli,
+        "animal": ("population", [contents[0].metadata.subject or UNKNOWN]),
+        "area": ("population", [_area(contents, warnings)]),
+    }
     if ids is not None:
         coords["unit"] = ids
-    data = xr.Dataset(
-        {"activity": (DIMS["activity"], mean), "activity_sem": (DIMS["activity"], sem)},
-        coords=coords,
-    )
-    unit = "Hz" if contents[0].kind == "spikes" else contents[0].report["unit"]
-    data["activity"].attrs.update(long_name="mean response over trials", units=unit)
-    data["activity_sem"].attrs.update(long_name="standard error over trials", units=unit)
+    data = xr.Dataset({name: (DIMS[name], v) for name, v in variables.items()}, coords=coords)
+    for name, values in data.data_vars.items():
+        values.attrs.update(long_name=_LONG_NAMES[str(name)], units=contents[0].report["unit"])
     ingest = {
         "files": [c.report for c in contents],
         "sessions": names,
@@ -134,6 +156,20 @@ def read_nwb(
     return Recording(
         data, source=_source(contents), kind=contents[0].kind, tracked=tracked, ingest=ingest
     )
+
+
+def _paths(paths: Any) -> list[PathLike]:
+    """Return the paths as a list, or say what came."""
+    given = [paths] if isinstance(paths, str | os.PathLike) else paths
+    if not isinstance(given, Iterable) or isinstance(given, bytes):
+        raise UsageError(f"paths is {paths!r}; expected the path of an NWB file, or several")
+    given = list(given)
+    for path in given:
+        if not isinstance(path, str | os.PathLike):
+            raise UsageError(f"paths holds {path!r}; expected paths of NWB files")
+    if not given:
+        raise UsageError("no file was given; expected at least one NWB file")
+    return given
 
 
 def _file_warnings(contents: list[FileContent]) -> list[str]:
@@ -221,23 +257,50 @@ def _check_same_subject(contents: list[FileContent], warnings: list[str]) -> Non
         warnings.append("some files do not say whom they are of; all were taken as one subject")
 
 
-def _check_same_choices(contents: list[FileContent]) -> None:
-    """Raise if files would be read in different ways: their responses could not be compared."""
-    for what, option in (
-        ("responses", "units= (--units-table) or signal= (--signal)"),
-        ("unit", "units= (--units-table) or signal= (--signal)"),
-        ("label", "label= (--label)"),
-        ("window", "align= (--align) and window_s= (--window)"),
-    ):
-        values = [_shown_choice(c.report[what]) for c in contents]
-        if what == "responses" and contents[0].kind == "dff":
-            values = [c.kind + str(c.report["role"]) for c in contents]
-        for content, value in zip(contents, values, strict=True):
-            if value != values[0]:
+def _check_same_choices(contents: list[FileContent], *, named: bool) -> None:
+    """Raise if files would be read in different ways: their responses could not be compared.
+
+    Responses that stand at different places are taken as the same only where the user named them.
+    """
+    first = contents[0]
+    for other in contents[1:]:
+        same = first.report["role"] == other.report["role"]
+        if not same or not (named or first.report["responses"] == other.report["responses"]):
+            instead = (
+                "name it with units= (--units-table) or signal= (--signal)"
+                if first.kind == other.kind
+                else "read the files of each kind on their own"
+            )
+            raise DataError(
+                f"{first.name} holds {_held(first)} and {other.name} {_held(other)}; expected the "
+                f"same in all sessions; {instead}"
+            )
+        for what, option in (
+            ("label", "label= (--label)"),
+            ("window", "align= (--align) and window_s= (--window)"),
+        ):
+            one, two = (_shown_choice(c.report[what]) for c in (first, other))
+            if one != two:
                 raise DataError(
-                    f"{contents[0].name} and {content.name} differ in {what} ({values[0]} and "
-                    f"{value}); expected the same in all sessions; name it with {option}"
+                    f"{first.name} and {other.name} differ in {what} ({one} and {two}); expected "
+                    f"the same in all sessions; name it with {option}"
                 )
+
+
+def _held(content: FileContent) -> str:
+    words = {"spikes": "spike times", "dff": "dF/F"}
+    role = content.report["role"]
+    return f"{words.get(role, role)} ({content.report['responses']})"
+
+
+def _area(contents: list[FileContent], warnings: list[str]) -> str:
+    """Return the area that the files name, if it is one."""
+    files = {c.report["area"]: c.name for c in contents}
+    if len(files) == 1:
+        return next(iter(files))
+    told = [f"{area} ({name})" for area, name in files.items()]
+    warnings.append(f"the files name different areas: {listed(told, 4)}; the area is unknown")
+    return UNKNOWN
 
 
 def _shown_choice(value: Any) -> str:
@@ -361,18 +424,34 @@ def _places(
 
 
 def _stack(
-    sessions: list[Session], stimuli: list[str], places: list[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and standard errors as (1, session, stimulus, unit)."""
+    sessions: list[Session], stimuli: list[str], places: list[np.ndarray], warnings: list[str]
+) -> dict[str, np.ndarray]:
+    """Return trials, their mean and its standard error, each as in `DIMS`."""
     units = max(int(p.max(initial=-1)) + 1 for p in places)
+    most = max(s.trials[k] for s in sessions for k in stimuli)
     shape = (1, len(sessions), len(stimuli), units)
     mean, sem = np.full(shape, np.nan), np.full(shape, np.nan)
+    out = {"activity": mean, "activity_sem": sem}
+    needed = 4 * most * mean.size
+    trials = None
+    if needed > MOST_TRIAL_BYTES:
+        warnings.append(
+            f"a table of all trials would take {size_text(needed)}; only means over trials and "
+            "their standard errors were kept"
+        )
+    else:
+        trials = np.full((*shape[:3], most, units), np.nan, dtype=np.float32)
+        out["trials"] = trials
     for s, (session, place) in enumerate(zip(sessions, places, strict=True)):
         row = {k: i for i, k in enumerate(session.stimuli)}
         rows = [row[k] for k in stimuli]
         mean[0, s][:, place] = session.mean[rows]
         sem[0, s][:, place] = session.sem[rows]
-    return mean, sem
+        if trials is not None:
+            for k, i in enumerate(rows):
+                own = session.responses[i]
+                trials[0, s, k][: len(own), place] = own
+    return out
 
 
 def _note_few_trials(sessions: list[Session], stimuli: list[str], warnings: list[str]) -> None:
