@@ -339,17 +339,17 @@ def _with_areas(data: xr.Dataset) -> xr.Dataset:
     for name, other, default in (
         ("animal", "organism", UNKNOWN),
         ("area", "layer", UNKNOWN),
-        ("condition", None, LEARNING),
+        ("condition", "condition", LEARNING),
     ):
-        found = next((data[n] for n in (name, other) if n in data.coords), None)
-        values = np.asarray(default if found is None else found.values, dtype=object)
-        if values.shape not in ((), (count,)) or (values.ndim and found.dims != ("population",)):
+        found = next((data[n].variable for n in (name, other) if n in data.coords), None)
+        variable = xr.Variable((), default) if found is None else found
+        if variable.dims not in ((), ("population",)):
             raise UsageError(
-                f"the coordinate {name} has the dimensions {found.dims}; expected one name for "
+                f"the coordinate {name} has the dimensions {variable.dims}; expected one name for "
                 f"each of {count} populations"
             )
-        named = [v if isinstance(v, str) and v else None for v in values.reshape(-1).tolist()]
-        if None in named:
+        values = variable.values.astype(object)
+        if not all(isinstance(v, str) and v for v in values.reshape(-1).tolist()):
             raise UsageError(f"the coordinate {name} holds {values.tolist()!r}; expected texts")
         said[name] = ("population", np.array(np.broadcast_to(values, count), dtype=object))
     return data.assign_coords(said)

@@ -431,26 +431,24 @@ def _stack(
     most = max(s.trials[k] for s in sessions for k in stimuli)
     shape = (1, len(sessions), len(stimuli), units)
     mean, sem = np.full(shape, np.nan), np.full(shape, np.nan)
-    out = {"activity": mean, "activity_sem": sem}
+    out: dict[str, np.ndarray] = {"activity": mean, "activity_sem": sem}
     needed = 4 * most * mean.size
-    trials = None
     if needed > MOST_TRIAL_BYTES:
         warnings.append(
             f"a table of all trials would take {size_text(needed)}; only means over trials and "
             "their standard errors were kept"
         )
     else:
-        trials = np.full((*shape[:3], most, units), np.nan, dtype=np.float32)
-        out["trials"] = trials
+        out["trials"] = np.full((*shape[:3], most, units), np.nan, dtype=np.float32)
     for s, (session, place) in enumerate(zip(sessions, places, strict=True)):
         row = {k: i for i, k in enumerate(session.stimuli)}
         rows = [row[k] for k in stimuli]
         mean[0, s][:, place] = session.mean[rows]
         sem[0, s][:, place] = session.sem[rows]
-        if trials is not None:
+        if "trials" in out:
             for k, i in enumerate(rows):
                 own = session.responses[i]
-                trials[0, s, k][: len(own), place] = own
+                out["trials"][0, s, k][: len(own), place] = own
     return out
 
 

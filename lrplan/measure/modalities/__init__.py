@@ -193,7 +193,7 @@ def make_modality(name: str, settings: Mapping[str, Any] | None = None) -> Modal
 
 def _checked(one: Field[Any], value: Any) -> Any:
     """Return the value of a setting in its own type, or say what came."""
-    kind = type(one.default)
+    kind: type[Any] = type(one.default)
     least, most = one.metadata.get("least"), one.metadata.get("most")
     number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if kind is float:
