@@ -25,7 +25,7 @@ from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
 from lrplan.measure.examples import assemble
 from lrplan.measure.features import observe
-from lrplan.measure.recording import draw_key
+from lrplan.measure.virtual import draw_key
 from lrplan.plots import plot_units_noise
 from lrplan.tell.intervals import Estimate
 from lrplan.terms import MEASURES

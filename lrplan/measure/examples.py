@@ -11,7 +11,7 @@ import numpy as np
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
 from lrplan.measure.features import Features, observe, stored_features
-from lrplan.measure.recording import draw_key, usable
+from lrplan.measure.virtual import draw_key, usable
 from lrplan.registry import nearest
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import numpy as np
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design, Schedule
 from lrplan.measure.observables import Family, families_of
-from lrplan.measure.recording import Recording, Samples, check_held
+from lrplan.measure.recording import Recording
+from lrplan.measure.virtual import Samples, check_held
 from lrplan.terms import POSITIONS
 from lrplan.threads import threads
 

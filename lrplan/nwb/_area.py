@@ -46,7 +46,7 @@ def _electrodes(file: h5py.File, units: Table) -> set[str | None]:
         except DataError:
             return set()
         values = values[rows[(rows >= 0) & (rows < len(values))]]
-    return {None if v is None else clean(v, 60) for v in as_labels(values)}
+    return {None if v is None else clean(v) for v in as_labels(values)}
 
 
 def _plane(table: Table | None) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 from lrplan.arguments import generator
 from lrplan.errors import UsageError
 from lrplan.measure.design import Design, Schedule
-from lrplan.measure.recording import draw_units
+from lrplan.measure.virtual import draw_units
 from lrplan.nwb.write import kind_and_modality, write_nwb
 from lrplan.registry import nearest
 from lrplan.terms import POSITIONS

@@ -17,7 +17,7 @@ from lrplan.errors import UsageError
 from lrplan.measure.design import Design, Schedule
 from lrplan.measure.examples import FOLDS, Examples, assemble, check_rules, shuffled_rules
 from lrplan.measure.features import Features, Observed, observe
-from lrplan.measure.recording import check_held, draw_key, usable
+from lrplan.measure.virtual import check_held, draw_key, usable
 from lrplan.tell.forecast import cross_predict, recorded_whole, streams
 from lrplan.tell.intervals import Bootstrap
 from lrplan.threads import threads

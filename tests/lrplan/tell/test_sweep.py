@@ -10,7 +10,7 @@ from lrplan.classifiers.bagging import out_of_bag_votes
 from lrplan.classifiers.rule_classifier import RuleClassifier
 from lrplan.measure.examples import make_examples
 from lrplan.measure.features import features, observe
-from lrplan.measure.recording import draw_key
+from lrplan.measure.virtual import draw_key
 
 DESIGN = Design(units=20, noise=0.1)
 SCHEDULES = (Schedule(), Schedule(sessions=3), Schedule(sessions=2, start=1))
