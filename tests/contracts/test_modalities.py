@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -237,16 +239,25 @@ def test_a_modality_keeps_its_promise(name, kind, promise):
 
 
 @pytest.fixture
-def shared_gain(tmp_path, monkeypatch):
-    """A lab's own modality, in a file of its own."""
-    (tmp_path / "lab_shared_gain.py").write_text(GAIN)
+def install(tmp_path, monkeypatch):
+    """Return a function that registers a lab's own file for one test."""
     monkeypatch.syspath_prepend(str(tmp_path))
     modalities.names()
     monkeypatch.setattr(modalities, "_entries", dict(modalities._entries))
-    importlib.invalidate_caches()
-    importlib.import_module("lab_shared_gain")
-    yield "shared_gain"
-    del sys.modules["lab_shared_gain"]
+
+    def register(text):
+        (tmp_path / "lab_modality.py").write_text(text)
+        importlib.invalidate_caches()
+        importlib.import_module("lab_modality")
+
+    yield register
+    sys.modules.pop("lab_modality", None)
+
+
+@pytest.fixture
+def shared_gain(install):
+    install(GAIN)
+    return "shared_gain"
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda p: p.__name__)
@@ -254,6 +265,15 @@ def test_noise_that_units_share_is_a_modality_too(shared_gain, promise):
     assert len(GAIN.splitlines()) < 60
     for settings in ({}, {"shared": 1}):
         promise(make_modality(shared_gain, settings), "activity")
+
+
+def test_the_documented_modality_keeps_every_promise(install):
+    text = (Path(__file__).parents[2] / "docs" / "plan.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    [code] = [b for b in blocks if "@modalities" in b]
+    install(code)
+    for promise in PROMISES:
+        promise(make_modality("shared_gain"), "activity")
 
 
 def test_a_shared_gain_moves_all_units_together(shared_gain):
