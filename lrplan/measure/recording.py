@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,9 +25,16 @@ KINDS = ("virtual", "spikes", "dff")
 UNKNOWN = "unknown"
 LEARNING = "learning"
 _MATCHED = ("session", "stimulus", "paired_stimulus")
+_COUNTED = {
+    "stimulus": ("stimulus", "stimuli"),
+    "trial": ("trial", "trials"),
+    "unit": ("unit", "units"),
+    "synapse": ("synapse", "synapses"),
+    "paired_stimulus": ("paired stimulus", "paired stimuli"),
+}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recording:
     """Responses of one or many populations over sessions.
 
@@ -88,6 +96,36 @@ class Recording:
             if not isinstance(value, of):
                 raise UsageError(f"{name} is {value!r}; expected a {of.__name__}")
         object.__setattr__(self, "data", _with_areas(_with_means(_by_name(self.data))))
+
+    def __repr__(self) -> str:
+        return f"<Recording {self.summary().splitlines()[0]}>"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary())}</pre>"
+
+    def summary(self) -> str:
+        """Return what was recorded, of whom and where, and what is doubtful, in a few lines.
+
+        Examples
+        --------
+        >>> import lrplan
+        >>> cohort = lrplan.open_cohort("starter")
+        >>> lrplan.record(cohort, lrplan.Design(units=9), rng=0, populations=[0])
+        <Recording starter: virtual, 21 sessions (tracked), 8 stimuli, 9 units>
+        """
+        sizes = self.data.sizes
+        told = [_counted(sizes[d], *words) for d, words in _COUNTED.items() if d in sizes]
+        tracked = "tracked" if self.tracked else "not tracked"
+        sessions = f"{_counted(self.sessions, 'session')} ({tracked})"
+        whom = []
+        for name in ("animal", "area", "condition"):
+            names = sorted(set(self.data[name].values.tolist()))
+            whom.append(_counted(len(names), name) + (f" ({names[0]})" if len(names) == 1 else ""))
+        lines = [
+            f"{self.source}: {', '.join([self.kind, sessions, *told])}",
+            f"{_counted(sizes['population'], 'population')}: {', '.join(whom)}",
+        ]
+        return "\n".join(lines + [f"Warning: {w}" for w in self.ingest.get("warnings", [])])
 
     @property
     def sessions(self) -> int:
@@ -246,6 +284,10 @@ def join(recordings: Sequence[Recording]) -> Recording:
     }
     source = ", ".join(dict.fromkeys(r.source for r in parts))
     return replace(first, data=data, source=source, ingest=merged if ingests else {})
+
+
+def _counted(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def _variables(recording: Recording) -> list[str]:

@@ -243,6 +243,20 @@ def test_dimensions_go_by_their_names_and_not_by_their_places():
     assert shuffled.data["trials"].shape == (2, 3, 4, 5, 6)
 
 
+def test_a_recording_says_in_a_few_lines_what_it_holds():
+    names = {"animal": ("population", ["m1", "m2"]), "area": "V<1>", "condition": "passive"}
+    doubts = {"warnings": ["few trials"]}
+    recording = with_trials(coords=names, kind="spikes", tracked=False, ingest=doubts)
+    first = "lab: spikes, 3 sessions (not tracked), 4 stimuli, 5 trials, 6 units"
+    assert repr(recording) == f"<Recording {first}>"
+    assert recording.summary().splitlines() == [
+        first,
+        "2 populations: 2 animals, 1 area (V<1>), 1 condition (passive)",
+        "Warning: few trials",
+    ]
+    assert "V&lt;1&gt;" in recording._repr_html_()
+
+
 GOOD = xr.Dataset(
     {"activity": (("population", "session", "stimulus", "unit"), np.ones((1, 2, 3, 4)))}
 )
