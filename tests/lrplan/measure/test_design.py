@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 
@@ -52,6 +53,13 @@ from lrplan import Design, Schedule, UsageError
 def test_a_design_that_cannot_be_is_refused(changes, said):
     with pytest.raises(UsageError, match=said):
         Design(**changes)
+
+
+def test_a_design_can_be_a_key_and_be_sent_to_a_worker():
+    design = Design(units=9, settings={})
+    assert {design: 1}[Design(units=9)] == 1
+    assert pickle.loads(pickle.dumps(design)) == design
+    assert design.with_(units=10) != design
 
 
 def test_a_design_becomes_json():

@@ -676,6 +676,16 @@ def test_several_subjects(build):
     refused([one, two], "2 subjects", "m1 (1.nwb)", "m2 (2.nwb)")
 
 
+def test_a_file_without_subject_is_of_the_others_animal(build):
+    nameless = build("1.nwb", subject=None)
+    other = build("2.nwb", spikes=[np.array([1.5, 3.5])], start="2024-01-02T10:00:00+00:00")
+    recording = read_nwb([nameless, other])
+    assert recording.data["animal"].values.tolist() == ["m1"]
+    warned(recording, "all were taken as one subject")
+    alone = read_nwb(nameless, min_sessions=1)
+    assert alone.data["animal"].values.tolist() == ["unknown"]
+
+
 def test_two_files_of_one_session(build):
     one = build("1.nwb", session="s")
     two = build("2.nwb", session="s", spikes=[np.array([1.5, 3.5])])
