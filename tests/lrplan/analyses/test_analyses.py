@@ -75,6 +75,19 @@ def test_a_result_is_labelled_tabulated_drawn_and_strict_json(name, made):
     plt.close("all")
 
 
+def test_a_result_is_shown_in_short_as_text_and_as_a_dataframe(made):
+    result = ask("pairs", made, measure="activity", rules=["adam", "sgdm"])
+    assert repr(result) == "<Result pairs of the cohort made: accuracy (measure 1, a 2, b 2)>"
+    columns, rows = result.table()
+    frame = result.to_dataframe()
+    assert list(frame.columns) == columns
+    assert frame.values.tolist() == rows
+    [[_, _, _, mean, low, high, *_]] = rows
+    assert f"{mean:.3f} [{low:.3f}, {high:.3f}]" in result.summary()
+    assert result.summary().startswith("pairs of the cohort made: measure activity")
+    assert f"<td>{mean:.3f}</td>" in result._repr_html_()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_gives_the_same_result(name, made, monkeypatch):
     first = ask(name, made, seed=3)

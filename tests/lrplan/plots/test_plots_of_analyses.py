@@ -9,7 +9,9 @@ import pytest
 from matplotlib.text import Text
 
 from lrplan.analyses import analyse, analyses
-from lrplan.claims.nayebi2020 import CLAIMS, ClaimsReport, Part, judge
+from lrplan.claims import ClaimsReport
+from lrplan.claims.judge import Criterion, judge
+from lrplan.claims.nayebi2020 import CLAIMS
 from lrplan.plots import plot_claims
 from lrplan.tell.intervals import Interval
 
@@ -29,7 +31,7 @@ def made(make_cohort, tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def close():
+def close(light):
     yield
     plt.close("all")
 
@@ -118,7 +120,7 @@ def test_dots_stand_at_the_figures(made):
 
 def test_claims_stand_with_their_thresholds():
     def part(low, high, above):
-        return Part("", Interval((low + high) / 2, low, high), above)
+        return Criterion("", Interval((low + high) / 2, low, high), above)
 
     claims = [
         judge(1, CLAIMS[12][0], "", [part(0.3, 0.5, 0.25)]),
