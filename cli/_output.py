@@ -9,9 +9,24 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrplan.text import WIDTH, as_text, plain
-from lrplan.text import cell as cell
-from lrplan.text import table as table
+from lrplan.texts import WIDTH, Line, cell, percent, percent_range, plain, size, table, write
+
+__all__ = [
+    "cell",
+    "close_stdout",
+    "complain",
+    "emit",
+    "emit_json",
+    "json_text",
+    "note",
+    "percent",
+    "percent_range",
+    "plain",
+    "quiet_was_asked",
+    "show",
+    "size",
+    "table",
+]
 
 
 def close_stdout() -> None:
@@ -76,30 +91,15 @@ def quiet_was_asked(arguments: Sequence[str]) -> bool:
     return "--quiet" in arguments or "-q" in arguments
 
 
-def show(*parts: Any) -> None:
-    """Write tables and lines of text to stdout; text is taken as it is, never as markup."""
+def show(*lines: Line) -> None:
+    """Write tables and lines of words to stdout, as wide as its terminal."""
+    from rich.console import Console
+
     asked = os.environ.get("COLUMNS", "")
     terminal = sys.stdout is not None and sys.stdout.isatty()
     width = None if terminal or asked.isdigit() else WIDTH
-    emit(as_text(*parts, width=width, file=sys.stdout))
-
-
-def percent(share: float | None) -> str:
-    """Return a share as a percentage."""
-    return "-" if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
-
-
-def percent_range(low: float, high: float) -> str:
-    """Return an interval of shares as percentages."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return "-"
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
-
-
-def size(count: float) -> str:
-    """Return a number of bytes in the largest unit that keeps it above 1."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+    emit(
+        write(
+            Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False), lines
+        )
+    )

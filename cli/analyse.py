@@ -216,7 +216,7 @@ def _ask(
     if json:
         _output.emit_json(result.to_json())
     else:
-        _output.show(*result.parts())
+        _output.show(*result.lines())
     if out is not None:
         _output.note(f"writing {out}", quiet=quiet)
         _write(out, result)

@@ -62,7 +62,7 @@ def claims(
     if json:
         _output.emit_json(report.to_json())
     else:
-        _output.show(*report.parts())
+        _output.show(*report.lines())
     if plot is not None:
         _output.note(f"drawing {plot}", quiet=quiet)
         save_figure(plot, report)

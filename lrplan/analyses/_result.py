@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from lrplan.tell.intervals import Estimate
+from lrplan.texts import Line, cell, html, table, text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,15 +55,9 @@ class Result:
         return f"<Result {self.analysis} of the cohort {self.cohort}: {self.main} ({sizes})>"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        lines = "".join(f"<p>Warning: {escape(w)}</p>" for w in self.warnings)
-        frame = self.to_dataframe().to_html(index=False, float_format="%.3f", max_rows=60)
-        return f"<p>{escape(self._title())}</p>{frame}{lines}"
+        return html(self.lines())
 
     def _title(self) -> str:
-        from lrplan.text import cell
-
         told = {k: v for k, v in self.options.items() if v not in (None, False)}
         return f"{self.analysis.replace('_', ' ')} of the cohort {self.cohort}: {cell(told)}"
 
@@ -82,8 +77,8 @@ class Result:
             row: list[Any] = [self.dataset[d].values[i].item() for d, i in at.items()]
             for name in beside:
                 variable = self.dataset[name]
-                cell = variable.isel({d: i for d, i in at.items() if d in variable.dims})
-                row.append(cell.values.item())
+                found = variable.isel({d: i for d, i in at.items() if d in variable.dims})
+                row.append(found.values.item())
             rows.append(row)
         return [*dims, *beside], rows
 
@@ -94,10 +89,8 @@ class Result:
         columns, rows = self.table()
         return pd.DataFrame(rows, columns=columns)
 
-    def parts(self) -> list[Any]:
-        """Return what `summary` says, as lines and tables of `lrplan.text`."""
-        from lrplan.text import table
-
+    def lines(self) -> list[Line]:
+        """Return what ``lrplan analyse`` prints, as lines and tables."""
         columns, rows = self.table()
         # The words that name a figure come first, and stay where they are.
         first = next((i for i, v in enumerate(rows[0]) if isinstance(v, float)), 0) if rows else 0
@@ -111,9 +104,7 @@ class Result:
 
     def summary(self) -> str:
         """Return the text that ``lrplan analyse`` prints."""
-        from lrplan.text import as_text
-
-        return as_text(*self.parts())
+        return text(self.lines())
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw it into `ax`, by default a new figure as wide as a journal's column."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lrplan.texts import Line, html, table, text
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -87,11 +89,7 @@ class ClaimsReport:
         return f"<ClaimsReport of the cohort {self.cohort}: {told or 'no claim'}>"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        frame = self.to_dataframe().drop(columns="note").to_html(index=False, na_rep="-")
-        lines = "".join(f"<p>Warning: {escape(w)}</p>" for w in self.warnings)
-        return f"<p>{escape(self._title())}</p>{frame}{lines}"
+        return html(self.lines())
 
     def _title(self) -> str:
         return (
@@ -108,10 +106,8 @@ class ClaimsReport:
             rows, columns=["id", "statement", "result", "figure", "low", "high", "note"]
         )
 
-    def parts(self) -> list[Any]:
-        """Return what `summary` says, as lines and tables of `lrplan.text`."""
-        from lrplan.text import table
-
+    def lines(self) -> list[Line]:
+        """Return what ``lrplan claims`` prints, as lines and tables."""
         rows = [
             [c.id, c.statement, c.result, _number(c.figure), _range(c.low, c.high)]
             for c in self.claims
@@ -125,9 +121,7 @@ class ClaimsReport:
 
     def summary(self) -> str:
         """Return the text that ``lrplan claims`` prints."""
-        from lrplan.text import as_text
-
-        return as_text(*self.parts())
+        return text(self.lines())
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``lrplan claims --json`` prints."""

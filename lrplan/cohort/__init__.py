@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from lrplan.cohort.store import Cohort, open_cohort
+from lrplan.cohort.store import Cohort, as_cohort, open_cohort
 
-__all__ = ["Cohort", "open_cohort"]
+__all__ = ["Cohort", "as_cohort", "open_cohort"]

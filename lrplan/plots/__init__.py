@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lrplan.plots.accuracy_by_units import plot_accuracy_by_units
     from lrplan.plots.claims import plot_claims
     from lrplan.plots.clustering import plot_clustering
+    from lrplan.plots.cohort import plot_cohort
     from lrplan.plots.confusion import plot_confusion
     from lrplan.plots.confusion_by_measure import plot_confusion_by_measure
     from lrplan.plots.equal_performance import plot_equal_performance
@@ -37,6 +38,7 @@ __all__ = [
     "plot_accuracy_by_units",
     "plot_claims",
     "plot_clustering",
+    "plot_cohort",
     "plot_confusion",
     "plot_confusion_by_measure",
     "plot_equal_performance",

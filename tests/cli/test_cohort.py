@@ -52,7 +52,7 @@ def test_organisms(cli, tiny_cohort_path):
 
 def test_the_longest_names_fit_a_line_of_100(capsys):
     from lrplan.cli import _output
-    from lrplan.cli.cohort import organism_parts
+    from lrplan.cohort.texts import organism_lines
 
     record = {
         "id": "0123456789abcdef",
@@ -67,7 +67,7 @@ def test_the_longest_names_fit_a_line_of_100(capsys):
         "layers": [],
         "final_performance": None,
     }
-    _output.show(*organism_parts([record]))
+    _output.show(*organism_lines([record]))
     [line] = [x for x in capsys.readouterr().out.splitlines() if "0123456789abcdef" in x]
     for word in ("information_alignment", "knet5_lrn", "digits_simclr", "0.0125", "diverged"):
         assert word in line
@@ -97,7 +97,7 @@ def test_check_says_sound_or_names_what_is_wrong(cli, tiny_cohort_path, tmp_path
     ran = cli("cohort", "check", copied, "--json")
     assert ran.code == 3
     found = ran.json()
-    assert (found["schema"], found["sound"]) == ("lrplan.cohort.store-check/1", False)
+    assert (found["schema"], found["sound"]) == ("lrplan.cohort-check/1", False)
     [fault] = found["findings"]
     assert (fault["level"], fault["where"]) == ("fault", "synapses/synapses")
 

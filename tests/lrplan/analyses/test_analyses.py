@@ -85,7 +85,7 @@ def test_a_result_is_shown_in_short_as_text_and_as_a_dataframe(made):
     [[_, _, _, mean, low, high, *_]] = rows
     assert f"{mean:.3f} [{low:.3f}, {high:.3f}]" in result.summary()
     assert result.summary().startswith("pairs of the cohort made: measure activity")
-    assert f"<td>{mean:.3f}</td>" in result._repr_html_()
+    assert f">{mean:.3f} [{low:.3f}, {high:.3f}]</td>" in result._repr_html_()
 
 
 @pytest.mark.parametrize("name", NAMES)

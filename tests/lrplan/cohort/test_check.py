@@ -220,6 +220,6 @@ def test_half_precision_is_checked_too(make_cohort, tmp_path):
 def test_what_is_no_cohort_is_bad_data(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").write_text("hello")
-    for name, said in (("no", "no cohort at"), ("empty", "no zarr.json"), ("text", "no cohort")):
+    for name, said in (("no", "no cohort at"), ("empty", "no zarr.json"), ("text", "not a cohort")):
         with pytest.raises(DataError, match=said):
             check(tmp_path / name)

@@ -253,7 +253,7 @@ def test_a_failure_leaves_nothing_behind(separable, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["broken.zarr"]
 
 
-def test_what_is_assembled_is_written_in_blocks(make_cohort, tmp_path, monkeypatch):
+def test_what_is_merged_is_written_in_blocks(make_cohort, tmp_path, monkeypatch):
     """Small chunks: rows of two cohorts meet within a chunk, and one spans many."""
     monkeypatch.setattr(schema, "CHUNK_BYTES", 3000)
     a = make_cohort(tmp_path / "a.zarr", effect=1.0, per_rule=5)
