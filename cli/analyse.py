@@ -5,7 +5,6 @@ Each analysis declares its own options; they are looked up once it is known whic
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lrplan.cli import _options, _output
+from lrplan.cli._files import check_file, written_whole
 from lrplan.cli._pictures import check_plot, save_figure
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _ask(
     if plot is not None:
         check_plot(plot, force=force)
     if out is not None:
-        _check_out(out, force=force)
+        check_file("--out", out, TABLES, force=force)
 
     import numpy as np
 
@@ -225,22 +225,9 @@ def _ask(
         save_figure(plot, result)
 
 
-def _check_out(path: Path, *, force: bool) -> None:
-    """Raise `UsageError` if a table cannot be written there, before any work is done."""
-    from lrplan.errors import UsageError
-
-    if path.suffix.lower() not in TABLES:
-        raise UsageError(f"--out {path}: expected a name that ends in {', '.join(TABLES)}")
-    if path.is_dir() or (not force and os.path.lexists(path)):
-        raise UsageError(f"--out {path} exists; give another name, or --force to replace a file")
-    if not path.parent.is_dir():
-        raise UsageError(f"--out {path}: there is no directory {path.parent}; make it first")
-
-
 def _write(path: Path, result: Result) -> None:
     """Write a result; the file appears only when it is whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_whole(path) as temporary:
         if path.suffix.lower() == ".csv":
             import csv
 
@@ -255,6 +242,3 @@ def _write(path: Path, result: Result) -> None:
                 warnings="; ".join(result.warnings),
             )
             dataset.to_netcdf(temporary, engine="scipy")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
