@@ -32,7 +32,7 @@ from lrplan.analyses._options import (
     Rules,
     ShuffleLabels,
     Split,
-    Splits,
+    SplitCount,
     options_of,
 )
 from lrplan.analyses._result import Result
@@ -64,7 +64,7 @@ __all__ = [
     "Rules",
     "ShuffleLabels",
     "Split",
-    "Splits",
+    "SplitCount",
     "analyse",
     "analyses",
 ]

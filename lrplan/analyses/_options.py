@@ -2,7 +2,7 @@
 
 A parameter of `run` is annotated with its type and an `Option`, and has its default:
 
-    def run(cohort, *, rng, measure: Measure = None, splits: Splits = 10) -> Result: ...
+    def run(cohort, *, rng, measure: Measure = None, splits: SplitCount = 10) -> Result: ...
 
 `analyse` checks what it is given against this, and the command line makes its options of it.
 """
@@ -217,7 +217,7 @@ Split = Annotated[str, Option(_SPLIT, metavar="organism|layer")]
 BothSplits = Annotated[
     str | Sequence[str], Option(f"{_SPLIT} Both with a comma.", NAMES, metavar="organism|layer")
 ]
-Splits = Annotated[int, Option("How many 75%/25% splits.", WHOLE, metavar="N")]
+SplitCount = Annotated[int, Option("How many 75%/25% splits.", WHOLE, metavar="N")]
 ShuffleLabels = Annotated[
     bool, Option("Let organisms swap labels: a control, to be at chance.", FLAG)
 ]

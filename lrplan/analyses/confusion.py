@@ -20,7 +20,7 @@ from lrplan.analyses import (
     Rules,
     ShuffleLabels,
     Split,
-    Splits,
+    SplitCount,
     analyses,
 )
 from lrplan.analyses._scoring import LEAK, SPLITS, UNTESTED, classifier_names, open_study, words
@@ -38,7 +38,7 @@ def run(
     classifier: Classifier = "random_forest",
     split: Split = "organism",
     label: Label = "rule",
-    splits: Splits = 10,
+    splits: SplitCount = 10,
     rules: Rules = None,
     shuffle_labels: ShuffleLabels = False,
     observables: Observables = "paper",
@@ -67,7 +67,7 @@ def run(
         effort=effort,
     )
     sets, groups = study.splits(splits, kept)
-    items = {m: (kind, d.table()) for m, d in study.data.items()}
+    items = {m: (kind, d.features()) for m, d in study.data.items()}
     scores, predicted = study.score(items, sets, groups)
     kinds = [str(k) for k in study.scorer.kinds]
     shape = (len(study.measures), len(kinds), len(kinds))

@@ -22,7 +22,7 @@ from lrplan.analyses import (
     Result,
     Rules,
     ShuffleLabels,
-    Splits,
+    SplitCount,
     analyses,
 )
 from lrplan.analyses._scoring import (
@@ -33,9 +33,10 @@ from lrplan.analyses._scoring import (
     open_study,
     words,
 )
-from lrplan.analyses._trajectories import performance, table
-from lrplan.classifiers.splits import balanced_splits
+from lrplan.analyses._trajectories import performance
+from lrplan.classifiers.splits import Splits
 from lrplan.errors import DataError, UsageError
+from lrplan.measure.trajectories import Features, Trajectories
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
@@ -69,7 +70,7 @@ def run(
     rules: Rules = None,
     architectures: Architectures = None,
     label: Label = "rule",
-    splits: Splits = 10,
+    splits: SplitCount = 10,
     shuffle_labels: ShuffleLabels = False,
     observables: Observables = "paper",
     effort: Effort = "quick",
@@ -144,8 +145,11 @@ def run(
             continue
         part = study.take(rows)
         at = np.arange(len(rows))[:, None], sessions
-        items = {(m, how): (kind, table(d.values[at], d.position)) for m, d in part.data.items()}
-        items[ALONE, how] = (kind, table(reached[rows][at][..., None], None))
+        items = {(m, how): (kind, _seen(d, d.values[at])) for m, d in part.data.items()}
+        alone = Trajectories.of(
+            reached[rows][at][..., None], ["performance"], part.any.labels, positioned=False
+        )
+        items[ALONE, how] = (kind, alone.features())
         possible = part.possible_splits(splits)
         if possible < splits:
             warnings.append(f"match {how}: {possible} splits, since few organisms are left")
@@ -153,9 +157,9 @@ def run(
         if together is not None:
             # An organism whose equals of the other rules are in training would be taken for one
             # of them, and the accuracy be below chance. So sets are tested whole.
-            rng = np.random.default_rng((study.seed, 3))
+            rng = study.streams.rng("splits")
             alike = np.zeros(len(together))
-            sets = balanced_splits(alike, together, rng=rng, splits=possible)
+            sets = Splits.balanced(alike, together, rng=rng, splits=possible)
         scores |= part.score(items, sets, groups)[0]
     if not scores:
         raise DataError(f"no match leaves enough organisms in {cohort.name!r}: {warnings[0]}")
@@ -179,6 +183,11 @@ def run(
         estimates={key: s.estimate for key, s in scores.items()},
         warnings=warnings,
     )
+
+
+def _seen(data: Trajectories, values: np.ndarray) -> Features:
+    """Return the features of recordings that are each seen at checkpoints of their own."""
+    return Trajectories.of(values, data.observables, data.labels).features()
 
 
 def _matched(

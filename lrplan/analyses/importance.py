@@ -21,14 +21,14 @@ from lrplan.analyses import (
     Result,
     Rules,
     ShuffleLabels,
-    Splits,
+    SplitCount,
     analyses,
 )
-from lrplan.analyses._scoring import Job, classifier_names, open_study, run_jobs
+from lrplan.analyses._scoring import Fit, classifier_names, open_study, parts_of, run_fits
 from lrplan.arguments import positive_int
-from lrplan.measure.observables import families_of
+from lrplan.measure.observables import chosen
+from lrplan.randomness import keyed_rng
 from lrplan.tell.intervals import Estimate, jackknife
-from lrplan.terms import MEASURES
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
@@ -49,7 +49,7 @@ def run(
     measure: OneMeasure = "all",
     classifier: Classifier = "random_forest",
     label: Label = "rule",
-    splits: Splits = 10,
+    splits: SplitCount = 10,
     permutations: Permutations = 5,
     rules: Rules = None,
     shuffle_labels: ShuffleLabels = False,
@@ -94,19 +94,19 @@ def run(
         effort=effort,
     )
     [data] = study.data.values()
-    table = data.table()
-    names = [*data.names, POSITION]
-    columns = _columns(len(data.names), table.sessions, table.static)
+    features = data.features()
+    names = [*data.observables, POSITION]
+    columns = _columns(len(data.observables), features.sessions, features.static)
     sets, groups = study.splits(splits)
     rounds = int(sets.rounds.max()) + 1
     truth = study.scorer.truth
 
-    def use(model: Any, job: Job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def use(model: Any, fit: Fit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return Gini importance, what is right, and what is right after each permutation."""
-        X, rows = job.table.values, np.flatnonzero(job.test)
+        X, rows = features.values, np.flatnonzero(fit.test)
         wanted = study.scorer.kinds[truth[rows]]
         right = (model.predict(X[rows]) == wanted).astype(float)
-        generator = np.random.default_rng((job.seed, 7))
+        generator = keyed_rng(fit.seed, "permutations")
         after = np.empty((len(names), len(rows)))
         for i, own in enumerate(columns):
             changed = np.tile(X[rows], (permutations, 1))
@@ -116,11 +116,7 @@ def run(
             after[i] = (model.predict(changed).reshape(permutations, -1) == wanted).mean(axis=0)
         return _gini(model, columns), right, after
 
-    jobs = [
-        Job(kind, table, data.y, groups, ~test, test, study.seed + i)
-        for i, test in enumerate(sets.test)
-    ]
-    found = run_jobs(jobs, effort=effort, use=use)
+    found = run_fits(study.fits(kind, features, sets, groups), effort=effort, use=use)
     right = np.full((rounds, len(truth)), np.nan)
     after = np.full((len(names), rounds, len(truth)), np.nan)
     for i, (_, before, each) in enumerate(found):
@@ -132,7 +128,11 @@ def run(
         for name, values in zip(names, after, strict=True)
     }
     gini = np.stack([g for g, _, _ in found])
-    measures = {o.name: m for m in MEASURES for f in families_of(m) for o in f.observables}
+    measures = {
+        family.observables[i].name: family.measure
+        for family, places in chosen(data.observables, parts_of(measure))
+        for i in places
+    }
     intervals = [e.interval for e in lost.values()]
     of_gini = [jackknife(each) for each in gini.T]
     dataset = xr.Dataset(
@@ -160,7 +160,7 @@ def run(
         },
         coords={
             "observable": names,
-            "measure": ("observable", [*(measures[n] for n in data.names), POSITION]),
+            "measure": ("observable", [measures.get(n, POSITION) for n in names]),
         },
     )
     return study.result(

@@ -16,7 +16,7 @@ from lrplan.analyses import (
     Result,
     Rules,
     ShuffleLabels,
-    Splits,
+    SplitCount,
     analyses,
 )
 from lrplan.analyses._labels import tell_label
@@ -31,7 +31,7 @@ def run(
     rng: np.random.Generator,
     measure: Measure = None,
     classifier: Classifier = "random_forest",
-    splits: Splits = 10,
+    splits: SplitCount = 10,
     rules: Rules = None,
     shuffle_labels: ShuffleLabels = False,
     observables: Observables = "paper",

@@ -19,7 +19,7 @@ from lrplan.analyses import (
     Rules,
     ShuffleLabels,
     Split,
-    Splits,
+    SplitCount,
     analyses,
 )
 from lrplan.analyses._scoring import (
@@ -44,7 +44,7 @@ def run(
     classifier: Classifier = "random_forest",
     split: Split = "organism",
     label: Label = "rule",
-    splits: Splits = 10,
+    splits: SplitCount = 10,
     rules: Rules = None,
     shuffle_labels: ShuffleLabels = False,
     observables: Observables = "paper",
@@ -77,7 +77,7 @@ def run(
     for a, b in combinations(kinds, 2):
         two = study.take(np.isin(study.any.y, [a, b]))
         sets, groups = two.splits(splits, kept)
-        items = {(m, a, b): (kind, d.table()) for m, d in two.data.items()}
+        items = {(m, a, b): (kind, d.features()) for m, d in two.data.items()}
         scores |= two.score(items, sets, groups)[0]
     warnings = [
         f"not shown to be separable by {m}: {a} and {b} ({s.estimate.interval})"

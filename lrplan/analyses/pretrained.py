@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,16 +18,15 @@ from lrplan.analyses import (
     Result,
     Rules,
     ShuffleLabels,
-    Splits,
+    SplitCount,
     analyses,
 )
 from lrplan.analyses._scoring import (
     UNTESTED,
-    Job,
     accuracy_dataset,
     classifier_names,
     open_study,
-    run_jobs,
+    run_fits,
 )
 from lrplan.analyses._scoring import scored as score
 from lrplan.analyses._trajectories import training_start
@@ -43,7 +43,7 @@ def run(
     measure: Measure = None,
     classifier: Classifier = "random_forest",
     label: Label = "rule",
-    splits: Splits = 10,
+    splits: SplitCount = 10,
     rules: Rules = None,
     shuffle_labels: ShuffleLabels = False,
     observables: Observables = "paper",
@@ -97,13 +97,13 @@ def run(
                 "weights; at least 4 of each are needed"
             )
     sets, groups = study.splits(splits)
-    jobs = [
-        Job(kind, d.table(), d.y, groups, ~test & (start == trained), test, study.seed + i)
+    fits = [
+        replace(fit, train=fit.train & (start == trained))
         for d in study.data.values()
         for trained in starts
-        for i, test in enumerate(sets.test)
+        for fit in study.fits(kind, d.features(), sets, groups)
     ]
-    labels = iter(run_jobs(jobs, effort=study.effort))
+    labels = iter(run_fits(fits, effort=study.effort))
     scores = {}
     for m in study.measures:
         for trained in starts:

@@ -18,7 +18,7 @@ from lrplan.analyses import (
     Result,
     Rules,
     ShuffleLabels,
-    Splits,
+    SplitCount,
     analyses,
 )
 from lrplan.analyses._scoring import (
@@ -44,7 +44,7 @@ def run(
     classifier: Classifiers = PAPER_CLASSIFIERS,
     split: BothSplits = "organism",
     label: Label = "rule",
-    splits: Splits = 10,
+    splits: SplitCount = 10,
     rules: Rules = None,
     shuffle_labels: ShuffleLabels = False,
     observables: Observables = "paper",
@@ -98,7 +98,7 @@ def run(
     scores: dict[tuple[str, str, str], Scored] = {}
     for s in kept:
         sets, groups = study.splits(splits, s)
-        items = {(m, c, s): (c, d.table()) for m, d in study.data.items() for c in classifiers}
+        items = {(m, c, s): (c, d.features()) for m, d in study.data.items() for c in classifiers}
         scores |= study.score(items, sets, groups)[0]
     return study.result(
         "separation",

@@ -17,15 +17,14 @@ from lrplan.analyses import (
     Result,
     Rules,
     ShuffleLabels,
-    Splits,
+    SplitCount,
     analyses,
 )
 from lrplan.analyses._scoring import (
-    Job,
     accuracy_dataset,
     classifier_names,
     open_study,
-    run_jobs,
+    run_fits,
     scored,
 )
 from lrplan.errors import DataError
@@ -43,7 +42,7 @@ def run(
     measure: Measure = None,
     classifier: Classifier = "random_forest",
     label: Label = "rule",
-    splits: Splits = 10,
+    splits: SplitCount = 10,
     rules: Rules = None,
     shuffle_labels: ShuffleLabels = False,
     observables: Observables = "paper",
@@ -77,15 +76,12 @@ def run(
             "needed for thirds"
         )
     sets, groups = study.splits(splits)
-    jobs = []
+    fits = []
     for data in study.data.values():
-        tables = tuple(data.table(range(i * length, (i + 1) * length)) for i in range(3))
-        jobs += [
-            Job(kind, t, data.y, groups, ~test, test, study.seed + i, tested_on=tables)
-            for t in tables
-            for i, test in enumerate(sets.test)
-        ]
-    labels = iter(run_jobs(jobs, effort=study.effort))
+        parts = tuple(data.at(range(i * length, (i + 1) * length)).features() for i in range(3))
+        for part in parts:
+            fits += study.fits(kind, part, sets, groups, tested_on=parts)
+    labels = iter(run_fits(fits, effort=study.effort))
     scores = {}
     for m in study.measures:
         for trained in THIRDS:

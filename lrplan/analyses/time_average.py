@@ -17,11 +17,10 @@ from lrplan.analyses import (
     Result,
     Rules,
     ShuffleLabels,
-    Splits,
+    SplitCount,
     analyses,
 )
 from lrplan.analyses._scoring import accuracy_dataset, classifier_names, open_study
-from lrplan.analyses._trajectories import table
 from lrplan.tell.intervals import Estimate
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def run(
     measure: Measure = None,
     classifier: Classifiers = CLASSIFIERS,
     label: Label = "rule",
-    splits: Splits = 10,
+    splits: SplitCount = 10,
     rules: Rules = None,
     shuffle_labels: ShuffleLabels = False,
     observables: Observables = "paper",
@@ -69,9 +68,9 @@ def run(
     sets, groups = study.splits(splits)
     items = {}
     for m, d in study.data.items():
-        mean = table(d.values.mean(axis=1, keepdims=True, dtype=np.float64), d.position)
+        mean = d.over_time().features()
         for c in kinds:
-            items[m, c, "trajectory"] = (c, d.table())
+            items[m, c, "trajectory"] = (c, d.features())
             items[m, c, "average"] = (c, mean)
     scores, _ = study.score(items, sets, groups)
     dataset = accuracy_dataset(

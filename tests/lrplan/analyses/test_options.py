@@ -21,7 +21,7 @@ from lrplan.analyses import (
     Analysis,
     Kind,
     Option,
-    Splits,
+    SplitCount,
     analyse,
     analyses,
 )
@@ -110,7 +110,7 @@ def test_rules_in_one_word_are_several(separable):
 def test_a_parameter_without_an_option_is_refused_when_registered():
     def undeclared(cohort, *, rng, depth: int = 3): ...
 
-    def without_default(cohort, *, rng, depth: Splits): ...
+    def without_default(cohort, *, rng, depth: SplitCount): ...
 
     def taken(cohort, *, rng, seed: Annotated[int, Option("Seed.")] = 0): ...
 
