@@ -11,7 +11,8 @@ down before the claims were computed. What changed afterwards is said in docs/cl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from lrplan.terms import MEASURES
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
+
+T = TypeVar("T", bound="Callable[[Evidence], list[Criterion | Missing]]")
 
 EQUAL = 0.05
 """Accuracies nearer than this count as equal: a fifteenth of the way from chance (0.25) to
@@ -44,6 +47,39 @@ NOISE = (0.0, 1.0)
 """Corners of units x noise: a small array and several hundred units (or as many as are stored, but
 not fewer than 100), without noise and with as much as there is signal."""
 LEAST_STORED = 100
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A claim, and by what it is judged.
+
+    Parameters
+    ----------
+    short : str
+        The claim in a few words.
+    text : str
+        The claim.
+    criteria : callable
+        Computes what it is judged by.
+    """
+
+    short: str
+    text: str
+    criteria: Callable[[Evidence], list[Criterion | Missing]]
+
+
+CLAIMS: dict[int, Statement] = {}
+"""The claims by number, in the order of the paper."""
+
+
+def _claim(number: int, short: str, text: str) -> Callable[[T], T]:
+    """Put a claim on the list: what it says, and the function that computes its criteria."""
+
+    def add(criteria: T) -> T:
+        CLAIMS[number] = Statement(short, text, criteria)
+        return criteria
+
+    return add
 
 
 def evaluate_claims(
@@ -96,13 +132,13 @@ def evaluate_claims(
 
 
 def _test(number: int, evidence: Evidence) -> Claim:
-    short, statement, criteria_of = CLAIMS[number]
+    claim = CLAIMS[number]
     try:
-        criteria = criteria_of(evidence)
+        criteria = claim.criteria(evidence)
     except (DataError, UsageError) as error:
         # What an analysis was asked for here, no user asked for: the cohort cannot give it.
         criteria = [Missing(str(error))]
-    return judge(number, short, statement, criteria)
+    return judge(number, claim.short, claim.text, criteria)
 
 
 def _each(estimates: dict[str, Estimate]) -> str:
@@ -113,6 +149,11 @@ def _mean(estimates: Sequence[Estimate]) -> Estimate:
     return combine(estimates, "mean")
 
 
+@_claim(
+    1,
+    "measures separate rules",
+    "All three measures separate the four rules far above chance.",
+)
 def _far_above_chance(evidence: Evidence) -> list[Criterion | Missing]:
     evidence.need_rules(*PAPER_RULES)
     chance = 1 / len(evidence.rules)
@@ -124,6 +165,12 @@ def _far_above_chance(evidence: Evidence) -> list[Criterion | Missing]:
     return [Criterion(what, lowest.interval, FAR_ABOVE_CHANCE * chance)]
 
 
+@_claim(
+    2,
+    "Random Forest is best",
+    "Random Forest is best for every measure; Conv1D never beats it and only slightly "
+    "beats the SVM.",
+)
 def _forest_is_best(evidence: Evidence) -> list[Criterion | Missing]:
     forest, svm, convolution = evidence.forest, evidence.svm, evidence.convolution
     ahead = [forest[m] - combine([svm[m], convolution[m]], "max") for m in MEASURES]
@@ -143,6 +190,11 @@ def _forest_is_best(evidence: Evidence) -> list[Criterion | Missing]:
     ]
 
 
+@_claim(
+    3,
+    "measures do equally well",
+    "All measures do about equally well under the Random Forest.",
+)
 def _measures_are_equal(evidence: Evidence) -> list[Criterion | Missing]:
     found = list(evidence.forest.values())
     spread = combine(found, "max") - combine(found, "min")
@@ -153,6 +205,11 @@ def _measures_are_equal(evidence: Evidence) -> list[Criterion | Missing]:
     return [Criterion(what, (-spread + EQUAL).interval)]
 
 
+@_claim(
+    4,
+    "activity worst under SVM",
+    "Under the linear SVM activations are worst.",
+)
 def _activity_is_worst_for_svm(evidence: Evidence) -> list[Criterion | Missing]:
     svm = evidence.svm
     ahead = combine([svm["weights"], svm["paired"]], "min") - svm["activity"]
@@ -160,6 +217,11 @@ def _activity_is_worst_for_svm(evidence: Evidence) -> list[Criterion | Missing]:
     return [Criterion(what, ahead.interval)]
 
 
+@_claim(
+    5,
+    "Adam and SGDM confused most",
+    "Mistakes are more between Adam and SGDM than between IA and FA.",
+)
 def _optimizers_are_mistaken(evidence: Evidence) -> list[Criterion | Missing]:
     evidence.need_measures()
     evidence.need_rules(*PAPER_RULES)
@@ -188,6 +250,12 @@ def _costs(evidence: Evidence, condition: str) -> Estimate | Missing:
     return cost
 
 
+@_claim(
+    6,
+    "held-out networks cost little",
+    "Holding out whole architectures, or whole training curricula (batch size x data "
+    "seed), costs little.",
+)
 def _holding_out_costs_little(evidence: Evidence) -> list[Criterion | Missing]:
     criteria: list[Criterion | Missing] = []
     for condition, plural in (("architecture", "architectures"), ("curriculum", "curricula")):
@@ -204,6 +272,12 @@ def _holding_out_costs_little(evidence: Evidence) -> list[Criterion | Missing]:
     return criteria
 
 
+@_claim(
+    7,
+    "held-out tasks cost more",
+    "Holding out whole tasks costs more: most for supervised to self-supervised and for "
+    "deep to shallow.",
+)
 def _tasks_cost_more(evidence: Evidence) -> list[Criterion | Missing]:
     task = _costs(evidence, "task")
     if isinstance(task, Missing):
@@ -296,6 +370,11 @@ def _by_objective(evidence: Evidence) -> dict[str, list[Estimate]]:
     return {kind: found for kind, names in kinds.items() if (found := _cases(evidence, names))}
 
 
+@_claim(
+    8,
+    "equal performance separates",
+    "Rules of equal task performance still separate (SGDM against IA on ResNets).",
+)
 def _equal_performance_separates(evidence: Evidence) -> list[Criterion | Missing]:
     evidence.need_rules("sgdm", "information_alignment")
     names = sorted(set(evidence.labels["architecture"]))
@@ -320,6 +399,12 @@ def _equal_performance_separates(evidence: Evidence) -> list[Criterion | Missing
     return [Criterion(what, (_mean(accuracy) - 0.5).interval, but=but)]
 
 
+@_claim(
+    9,
+    "averaging hurts",
+    "Averaging a trajectory over time hurts the SVM for every measure; the Random Forest "
+    "much less with weights.",
+)
 def _averaging_hurts(evidence: Evidence) -> list[Criterion | Missing]:
     evidence.need_measures()
     found = evidence.analyse("time_average").estimates
@@ -339,6 +424,12 @@ def _averaging_hurts(evidence: Evidence) -> list[Criterion | Missing]:
     ]
 
 
+@_claim(
+    10,
+    "importance is uneven",
+    "Importance is uneven: weight median first overall, norms first among activations, "
+    "layer position last.",
+)
 def _importance_is_uneven(evidence: Evidence) -> list[Criterion | Missing]:
     evidence.need_measures()
     found = evidence.analyse("importance", measure="all", permutations=1)
@@ -378,6 +469,11 @@ def _importance_is_uneven(evidence: Evidence) -> list[Criterion | Missing]:
     ]
 
 
+@_claim(
+    11,
+    "longer period is better",
+    "At the same number of samples, a longer subsample period is better.",
+)
 def _longer_period_is_better(evidence: Evidence) -> list[Criterion | Missing]:
     found = evidence.subsampled
     gains = []
@@ -391,6 +487,12 @@ def _longer_period_is_better(evidence: Evidence) -> list[Criterion | Missing]:
     return [Criterion(what, _mean(gains).interval)]
 
 
+@_claim(
+    12,
+    "weights robust to few samples",
+    "Weights are most robust to undersampling the trajectory; with enough samples "
+    "activations match.",
+)
 def _weights_are_robust(evidence: Evidence) -> list[Criterion | Missing]:
     found = evidence.subsampled
     few = [(n, p) for m, n, p in found if m == "weights" and n in FEW_SAMPLES]
@@ -413,6 +515,12 @@ def _weights_are_robust(evidence: Evidence) -> list[Criterion | Missing]:
     ]
 
 
+@_claim(
+    13,
+    "thirds differ",
+    "Trained on one third of a trajectory and tested on another, accuracy drops; middle "
+    "and late correspond somewhat.",
+)
 def _thirds_differ(evidence: Evidence) -> list[Criterion | Missing]:
     evidence.need_measures()
     found = evidence.analyse("thirds", splits=ONE_ROUND).estimates
@@ -439,6 +547,12 @@ def _thirds_differ(evidence: Evidence) -> list[Criterion | Missing]:
     ]
 
 
+@_claim(
+    14,
+    "activity robust to few units",
+    "Under unit undersampling and noise (FA against IA), activations are most robust; "
+    "weights and activity changes most susceptible.",
+)
 def _activity_is_robust(evidence: Evidence) -> list[Criterion | Missing]:
     evidence.need_measures()
     pair = ("feedback_alignment", "information_alignment")
@@ -477,6 +591,11 @@ def _activity_is_robust(evidence: Evidence) -> list[Criterion | Missing]:
     ]
 
 
+@_claim(
+    15,
+    "several hundred units suffice",
+    "Several hundred units suffice; a majority is not needed.",
+)
 def _hundreds_suffice(evidence: Evidence) -> list[Criterion | Missing]:
     table, cohort = evidence.cohort.population_table, evidence.cohort
     held = cohort.stored_units("activity")[evidence.populations]
@@ -501,91 +620,3 @@ def _hundreds_suffice(evidence: Evidence) -> list[Criterion | Missing]:
         "activity, random forest, no noise"
     )
     return [Criterion(what, (some - every + LITTLE).interval)]
-
-
-CLAIMS: dict[int, tuple[str, str, Callable[[Evidence], list[Criterion | Missing]]]] = {
-    1: (
-        "measures separate rules",
-        "All three measures separate the four rules far above chance.",
-        _far_above_chance,
-    ),
-    2: (
-        "Random Forest is best",
-        "Random Forest is best for every measure; Conv1D never beats it and only slightly beats "
-        "the SVM.",
-        _forest_is_best,
-    ),
-    3: (
-        "measures do equally well",
-        "All measures do about equally well under the Random Forest.",
-        _measures_are_equal,
-    ),
-    4: (
-        "activity worst under SVM",
-        "Under the linear SVM activations are worst.",
-        _activity_is_worst_for_svm,
-    ),
-    5: (
-        "Adam and SGDM confused most",
-        "Mistakes are more between Adam and SGDM than between IA and FA.",
-        _optimizers_are_mistaken,
-    ),
-    6: (
-        "held-out networks cost little",
-        "Holding out whole architectures, or whole training curricula (batch size x data seed), "
-        "costs little.",
-        _holding_out_costs_little,
-    ),
-    7: (
-        "held-out tasks cost more",
-        "Holding out whole tasks costs more: most for supervised to self-supervised and for deep "
-        "to shallow.",
-        _tasks_cost_more,
-    ),
-    8: (
-        "equal performance separates",
-        "Rules of equal task performance still separate (SGDM against IA on ResNets).",
-        _equal_performance_separates,
-    ),
-    9: (
-        "averaging hurts",
-        "Averaging a trajectory over time hurts the SVM for every measure; the Random Forest much "
-        "less with weights.",
-        _averaging_hurts,
-    ),
-    10: (
-        "importance is uneven",
-        "Importance is uneven: weight median first overall, norms first among activations, layer "
-        "position last.",
-        _importance_is_uneven,
-    ),
-    11: (
-        "longer period is better",
-        "At the same number of samples, a longer subsample period is better.",
-        _longer_period_is_better,
-    ),
-    12: (
-        "weights robust to few samples",
-        "Weights are most robust to undersampling the trajectory; with enough samples activations "
-        "match.",
-        _weights_are_robust,
-    ),
-    13: (
-        "thirds differ",
-        "Trained on one third of a trajectory and tested on another, accuracy drops; middle and "
-        "late correspond somewhat.",
-        _thirds_differ,
-    ),
-    14: (
-        "activity robust to few units",
-        "Under unit undersampling and noise (FA against IA), activations are most robust; weights "
-        "and activity changes most susceptible.",
-        _activity_is_robust,
-    ),
-    15: (
-        "several hundred units suffice",
-        "Several hundred units suffice; a majority is not needed.",
-        _hundreds_suffice,
-    ),
-}
-"""Number to a few words, the claim, and what computes its criteria."""

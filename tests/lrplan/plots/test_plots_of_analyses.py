@@ -123,13 +123,13 @@ def test_claims_stand_with_their_thresholds():
         return Criterion("", Interval((low + high) / 2, low, high), above)
 
     claims = [
-        judge(1, CLAIMS[12][0], "", [part(0.3, 0.5, 0.25)]),
+        judge(1, CLAIMS[12].short, "", [part(0.3, 0.5, 0.25)]),
         judge(2, "fails", "", [part(-0.3, -0.1, 0.0)]),
         judge(3, "open", "", [part(-0.1, 0.1, 0.0)]),
     ]
     ax = plot_claims(ClaimsReport("made", 9, [], claims, []))
     assert [t.get_text() for t in ax.get_yticklabels()] == [
-        f"1 {CLAIMS[12][0]}",
+        f"1 {CLAIMS[12].short}",
         "2 fails",
         "3 open",
     ]
