@@ -33,8 +33,8 @@ from lrplan.analyses._scoring import (
     open_study,
     words,
 )
-from lrplan.analyses._trajectories import performance
 from lrplan.classifiers.splits import Splits
+from lrplan.cohort.conditions import performance
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.trajectories import Features, Trajectories
 

@@ -31,8 +31,8 @@ from lrplan.analyses._scoring import (
     open_study,
     words,
 )
-from lrplan.analyses._trajectories import conditions
 from lrplan.classifiers.splits import Splits
+from lrplan.cohort.conditions import conditions
 from lrplan.errors import DataError
 from lrplan.randomness import Streams
 from lrplan.tell.intervals import Estimate
@@ -105,7 +105,7 @@ def run(
         effort=effort,
     )
     data = study.any
-    values = conditions(cohort, data)
+    values = conditions(cohort, data.populations)
     single = [c for c in asked if len(np.unique(values[c])) < 2]
     if single and (condition is not None or len(single) == len(asked)):
         raise DataError(

@@ -29,7 +29,7 @@ from lrplan.analyses._scoring import (
     run_fits,
 )
 from lrplan.analyses._scoring import scored as score
-from lrplan.analyses._trajectories import training_start
+from lrplan.cohort.conditions import training_start
 from lrplan.errors import DataError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def run(
         effort=effort,
     )
     data = study.any
-    start = training_start(cohort, data)
+    start = training_start(cohort, data.populations)
     starts = [str(s) for s in np.unique(start)]
     if len(starts) < 2:
         raise DataError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from lrplan.analyses import Result, analyse, analyses
 from lrplan.analyses._scoring import open_study
-from lrplan.analyses._trajectories import conditions
+from lrplan.cohort.conditions import conditions
 from lrplan.errors import DataError
 from lrplan.tell.intervals import Estimate
 from lrplan.terms import MEASURES
@@ -55,7 +55,7 @@ class Evidence:
         self.warnings = study.warnings
         self.labels = study.any.labels
         self.populations = study.any.populations
-        self.conditions = conditions(cohort, study.any)
+        self.conditions = conditions(cohort, study.any.populations)
         self.organisms = len(np.unique(study.any.organisms))
         self.splits = study.possible_splits(PAPER_SPLITS)
         if self.splits < PAPER_SPLITS:

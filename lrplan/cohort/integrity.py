@@ -30,6 +30,8 @@ PACKAGED = ("starter",)
 DIMS = ("organism", "population", "checkpoint", "stimulus", "observable")
 """Dimensions that have one size in all groups; pairs have stimuli of their own."""
 
+DAMAGED = "the cohort is half-written or damaged"
+
 Key = tuple[str, str]
 """Group and name of a variable."""
 

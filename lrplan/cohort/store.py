@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import product
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 import zarr
 
+from lrplan.cohort.arrays import StoredArrays
 from lrplan.cohort.conditions import family_of, settings
-from lrplan.cohort.format import BY_NAME, CATEGORIES, CODED, UNKNOWN, decode
+from lrplan.cohort.format import BY_NAME, CATEGORIES, CODED, UNKNOWN, VARIABLE_OF, decode
 from lrplan.cohort.integrity import (
+    DAMAGED,
     PACKAGED,
-    StoreFiles,
-    chunks,
-    first_few,
-    first_line,
     metadata_faults,
-    missing_chunks,
     packaged_path,
     read_files,
     root_attributes,
-    several_sizes,
-    wrong_dimensions,
 )
+from lrplan.cohort.summary import info_of, organism_records
 from lrplan.cohort.texts import info_lines
 from lrplan.errors import DataError, UsageError
 from lrplan.registry import nearest
@@ -39,12 +32,6 @@ from lrplan.texts import html, text
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-
-DAMAGED = "the cohort is half-written or damaged"
-CACHE_BYTES = 256_000_000
-"""How much of the decoded chunks a cohort keeps in memory."""
-
-MEASURE_VARIABLE = {"activity": "responses", "weights": "synapses", "paired": "paired"}
 
 
 def open_cohort(name_or_path: str | Path) -> Cohort:
@@ -116,6 +103,8 @@ class Cohort:
         Where it lies.
     name : str
         How it is called.
+    bytes : int
+        Its size on disk.
     attributes : dict
         Root attributes: format version, recipe, versions.
     organisms : xarray.Dataset
@@ -131,39 +120,10 @@ class Cohort:
         for where, what in metadata_faults(files, self.attributes):
             raise DataError(f"{path}: {where}: {what}; {DAMAGED}")
         self.name = name or str(self.attributes.get("name", path.stem))
-        self._bytes = files.bytes
-        self._store: Any
-        self._store, root = files.open()
-        self._arrays: dict[tuple[str, str], zarr.Array] = {}
-        for group, variable in BY_NAME:
-            where = f"{group}/{variable}"
-            if f"{where}/zarr.json" in files.sizes:
-                array = root[where]
-                if not isinstance(array, zarr.Array):
-                    raise DataError(f"{path}: {where} is no array; not a cohort")
-                self._arrays[group, variable] = array
-        self._check_arrays(files)
-        self._cache: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
-        self._lock = Lock()
+        self.bytes = files.bytes
+        self._arrays = StoredArrays(files, self.name)
         self.organisms = self._table("organisms", "organism")
         self.population_table = self._table("populations", "population")
-
-    def _check_arrays(self, files: StoreFiles) -> None:
-        """Refuse arrays that lack chunks, or disagree on how many populations there are."""
-        for key, array in self._arrays.items():
-            where = "/".join(key)
-            wrong = wrong_dimensions(key, array)
-            if wrong:
-                raise DataError(f"{self.path}: {where} {wrong}")
-            missing = missing_chunks(key, array, files)
-            if missing:
-                raise DataError(f"{self.path}: chunk {where}/{missing[0]} is missing; {DAMAGED}")
-        for dim, sizes in several_sizes(self._arrays):
-            told = "; ".join(f"{size} in {first_few(where)}" for size, where in sizes.items())
-            raise DataError(
-                f"{self.path}: {dim} has several sizes: {told}; all organisms of a cohort must "
-                "have the same"
-            )
 
     def __repr__(self) -> str:
         return (
@@ -174,35 +134,10 @@ class Cohort:
 
     # -- reading --------------------------------------------------------------------------------
 
-    def _array(self, group: str, name: str) -> zarr.Array | None:
-        return self._arrays.get((group, name))
-
-    def _read(self, group: str, name: str, rows: slice | None = None) -> np.ndarray:
-        """Read rows of one array; damage is named by its chunk."""
-        array = self._array(group, name)
-        if array is None:
-            raise DataError(f"the cohort {self.name!r} holds no {group}/{name}")
-        try:
-            return np.asarray(array[...] if rows is None else array[rows])
-        except Exception as error:
-            raise DataError(
-                f"{self.path}: chunk {self._bad_chunk(group, name, array)} is damaged "
-                f"({first_line(error)}); restore it from a copy, or simulate it again"
-            ) from error
-
-    def _bad_chunk(self, group: str, name: str, array: zarr.Array) -> str:
-        """Return the key of the first chunk that cannot be decoded."""
-        for key, selection in chunks(array):
-            try:
-                array[selection]
-            except Exception:
-                return f"{group}/{name}/{key}"
-        return f"{group}/{name}"
-
     @property
     def variables(self) -> dict[tuple[str, str], zarr.Array]:
         """The arrays of the format that it holds, by group and name, as they lie on disk."""
-        return dict(self._arrays)
+        return dict(self._arrays.held)
 
     def read_variable(self, group: str, name: str, rows: slice | None = None) -> np.ndarray:
         """Read rows of one variable as it lies on disk: codes stay codes.
@@ -212,7 +147,7 @@ class Cohort:
         DataError
             If the cohort lacks it, or a chunk of it is damaged.
         """
-        return self._read(group, name, rows)
+        return self._arrays.read(group, name, rows)
 
     def _table(self, group: str, dim: str) -> xr.Dataset:
         """Return the variables of one group, with codes turned into words.
@@ -223,8 +158,7 @@ class Cohort:
         for g, name in BY_NAME:
             if g != group:
                 continue
-            array = self._array(group, name)
-            if array is None:
+            if (group, name) not in self._arrays:
                 if (group, name) not in UNKNOWN:
                     raise DataError(f"{self.path}: {group}/{name} is missing; not a whole cohort")
                 # The first variable of a group is always there, and says how many.
@@ -233,10 +167,16 @@ class Cohort:
                 kind = object if isinstance(unknown, str) else None
                 variables[name] = (dim, np.full(count, unknown, dtype=kind))
                 continue
-            values = self._read(group, name)
-            meanings = array.attrs.get("flag_meanings")
+            values = self._arrays.read(group, name)
+            meanings = self._arrays.get(group, name).attrs.get("flag_meanings")
             if isinstance(meanings, str):
-                values = np.array(meanings.split(" "), dtype=object)[values]
+                words = np.array(meanings.split(" "), dtype=object)
+                if values.size and not 0 <= values.min() <= values.max() < len(words):
+                    raise DataError(
+                        f"{self.path}: {group}/{name} has codes without a meaning; there are "
+                        f"{len(words)}. `lrplan cohort check` lists what is wrong"
+                    )
+                values = words[values]
             elif values.dtype.kind not in "biuf":
                 values = values.astype(object)
             variables[name] = (dim, values)
@@ -245,7 +185,7 @@ class Cohort:
     @cached_property
     def tree(self) -> xr.DataTree:
         """The whole store as a lazy `xarray.DataTree`, as it lies on disk."""
-        return xr.open_datatree(self._store, engine="zarr", consolidated=False)
+        return xr.open_datatree(self._arrays.store, engine="zarr", consolidated=False)
 
     # -- what it holds --------------------------------------------------------------------------
 
@@ -264,25 +204,19 @@ class Cohort:
         """Number of checkpoints."""
         for group in ("behaviour", "observables", *CODED):
             name = "performance" if group == "behaviour" else group
-            if self._array(group, name) is not None:
-                return int(self._shape(group, name)[1])
+            if (group, name) in self._arrays:
+                return int(self._arrays.get(group, name).shape[1])
         raise DataError(f"{self.path} holds organisms but nothing measured of them")
 
     @property
     def stimuli(self) -> int:
         """Number of stimuli with stored responses."""
-        return int(self._shape("responses", "responses")[2])
+        return int(self._arrays.get("responses", "responses").shape[2])
 
     @property
     def pair_stimuli(self) -> int:
         """Number of stimuli with stored pairs."""
-        return int(self._shape("paired", "paired")[2])
-
-    def _shape(self, group: str, name: str) -> tuple[int, ...]:
-        array = self._array(group, name)
-        if array is None:
-            raise DataError(f"the cohort {self.name!r} holds no {group}/{name}")
-        return tuple(array.shape)
+        return int(self._arrays.get("paired", "paired").shape[2])
 
     @cached_property
     def settings(self) -> np.ndarray:
@@ -356,7 +290,7 @@ class Cohort:
             If there is no such measure.
         """
         variable = _variable_of(measure)
-        return self._array(variable, variable) is not None
+        return (variable, variable) in self._arrays
 
     def stored_units(self, measure: str) -> np.ndarray:
         """Return how many units, synapses or pairs each population holds.
@@ -371,7 +305,7 @@ class Cohort:
         variable = _variable_of(measure)
         if not self.stores_units(measure):
             instead = ""
-            if self._array("observables", "observables") is not None:
+            if ("observables", "observables") in self._arrays:
                 instead = (
                     "; it holds observables of all units, without noise: use units='all' and "
                     "noise=0 (`lrplan design --units all --noise 0`)"
@@ -387,7 +321,7 @@ class Cohort:
         One number of units or synapses, or the numbers of outputs and inputs for ``paired``.
         """
         variable = _variable_of(measure)
-        shape = self._shape(variable, variable)
+        shape = self._arrays.get(variable, variable).shape
         sizes = {
             "activity": ("units",),
             "weights": ("weights",),
@@ -414,11 +348,11 @@ class Cohort:
         name = _variable_of(measure)
         populations = _places(populations, "population", self.population_table.sizes["population"])
         at = _places(checkpoints, "checkpoint", self.checkpoints)
-        codes = self._rows(name, populations)[:, at]
-        if self._array(name, f"{name}_scale") is None:
+        codes = self._arrays.read_rows(name, name, populations)[:, at]
+        if (name, f"{name}_scale") not in self._arrays:
             return codes.astype(np.float32)
-        scale = self._rows(name, populations, "_scale")[:, at]
-        offset = self._rows(name, populations, "_offset")[:, at]
+        scale = self._arrays.read_rows(name, f"{name}_scale", populations)[:, at]
+        offset = self._arrays.read_rows(name, f"{name}_offset", populations)[:, at]
         return decode(codes, scale, offset)
 
     def stored_observables(
@@ -448,51 +382,15 @@ class Cohort:
         """
         populations = _places(populations, "population", self.population_table.sizes["population"])
         at = _places(checkpoints, "checkpoint", self.checkpoints)
-        held = {str(n): i for i, n in enumerate(self._read("observables", "observable"))}
+        held = {str(n): i for i, n in enumerate(self._arrays.read("observables", "observable"))}
         missing = [n for n in names if n not in held]
         if missing:
             raise DataError(
                 f"the cohort {self.name!r} stores no observable {missing[0]!r} "
                 f"({len(missing)} of {len(names)} are missing)"
             )
-        values = self._read("observables", "observables")[populations]
+        values = self._arrays.read("observables", "observables")[populations]
         return values[:, at][:, :, [held[n] for n in names]]
-
-    def _rows(self, name: str, rows: np.ndarray, suffix: str = "") -> np.ndarray:
-        """Read some populations of one variable, by whole chunks.
-
-        A chunk is decoded once for all who read it one after the other; at most `CACHE_BYTES`
-        are kept.
-        """
-        array = self._array(name, name + suffix)
-        if array is None:
-            raise DataError(f"the cohort {self.name!r} holds no {name}/{name + suffix}")
-        depth = array.chunks[0]
-        places = rows // depth
-        if len(rows) == 1:
-            return self._chunk(name, name + suffix, array, int(places[0]))[rows - places * depth]
-        out = np.empty((len(rows), *array.shape[1:]), dtype=array.dtype)
-        for chunk in np.unique(places):
-            here = places == chunk
-            out[here] = self._chunk(name, name + suffix, array, int(chunk))[
-                rows[here] - chunk * depth
-            ]
-        return out
-
-    def _chunk(self, group: str, name: str, array: zarr.Array, place: int) -> np.ndarray:
-        """Return one chunk (population, ...), decoded now or kept from before."""
-        key = (name, place)
-        with self._lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                return self._cache[key]
-            depth = array.chunks[0]
-            found = self._read(group, name, slice(place * depth, (place + 1) * depth))
-            self._cache[key] = found
-            kept = sum(c.nbytes for c in self._cache.values())
-            while kept > CACHE_BYTES and len(self._cache) > 1:
-                kept -= self._cache.popitem(last=False)[1].nbytes
-            return found
 
     # -- summaries ------------------------------------------------------------------------------
 
@@ -501,9 +399,9 @@ class Cohort:
 
         NaN where the cohort does not say.
         """
-        if self._array("behaviour", "performance") is None:
+        if ("behaviour", "performance") not in self._arrays:
             return np.full(self.organisms.sizes["organism"], np.nan)
-        return self._read("behaviour", "performance")[:, -1]
+        return self._arrays.read("behaviour", "performance")[:, -1]
 
     def info(self) -> dict[str, Any]:
         """Return a summary: what the cohort holds, and what its organisms learned.
@@ -511,69 +409,11 @@ class Cohort:
         ``final_performance`` is the median over organisms, by task and rule. What the cohort does
         not hold is None.
         """
-        o = self.organisms
-        final = self.final_performance()
-        performance: dict[str, dict[str, float | None]] = {}
-        tasks = sorted(set(o["task"].values))
-        for task, rule in product(tasks, self.rules):
-            chosen = final[(o["task"].values == task) & (o["rule"].values == rule)]
-            chosen = chosen[np.isfinite(chosen)]
-            value = float(np.median(chosen)) if chosen.size else None
-            performance.setdefault(task, {})[rule] = value
-        stored = {
-            m: int(self.stored_units(m).min())
-            for m, v in MEASURE_VARIABLE.items()
-            if self._array(v, v) is not None
-        }
-        return {
-            "name": self.name,
-            "format_version": self.attributes["format_version"],
-            "organisms": int(o.sizes["organism"]),
-            "by_rule": {r: int((o["rule"].values == r).sum()) for r in self.rules},
-            "rules": self.rules,
-            "architectures": sorted(set(o["architecture"].values)),
-            "tasks": tasks,
-            "diverged": (
-                None
-                if self._array("organisms", "diverged") is None
-                else int(o["diverged"].values.sum())
-            ),
-            "populations": int(self.population_table.sizes["population"]),
-            "checkpoints": self.checkpoints,
-            "stimuli": self.stimuli if "activity" in stored else None,
-            "units_stored": stored.get("activity"),
-            "stored": stored,
-            "bytes": self._bytes,
-            "final_performance": performance,
-        }
+        return info_of(self)
 
     def organism_table(self) -> list[dict[str, Any]]:
         """Return one record per organism: labels, hyperparameters, layers, final performance."""
-        final = self.final_performance()
-        layers: dict[int, list[dict[str, Any]]] = {}
-        table = self.population_table
-        for i, organism in enumerate(table["organism"].values):
-            layers.setdefault(int(organism), []).append(
-                {
-                    "layer": str(table["layer"].values[i]),
-                    "position": str(table["layer_position"].values[i]),
-                    "units": _known(table["units"].values[i]),
-                }
-            )
-        names = ("id", *CATEGORIES, "batch_size", "learning_rate", "model_seed", "data_seed")
-        out = []
-        for i in range(self.organisms.sizes["organism"]):
-            record: dict[str, Any] = {}
-            for name in names:
-                record[name] = _known(self.organisms[name].values[i])
-            diverged = self._array("organisms", "diverged")
-            record["diverged"] = (
-                None if diverged is None else bool(self.organisms["diverged"].values[i])
-            )
-            record["layers"] = layers.get(i, [])
-            record["final_performance"] = float(final[i]) if np.isfinite(final[i]) else None
-            out.append(record)
-        return out
+        return organism_records(self)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return `organism_table` as a table of one row per organism, indexed by ``id``.
@@ -609,17 +449,11 @@ class Cohort:
         return html(info_lines(self.info()))
 
 
-def _known(value: Any) -> Any:
-    """Return a label as Python has it; None if it is unknown."""
-    plain = value.item() if hasattr(value, "item") else str(value)
-    return None if isinstance(plain, float) and np.isnan(plain) else plain
-
-
 def _variable_of(measure: str) -> str:
     """Return the variable that stores a measure."""
-    if not isinstance(measure, str) or measure not in MEASURE_VARIABLE:
-        raise UsageError(f"unknown measure {measure!r}; {nearest(str(measure), MEASURE_VARIABLE)}")
-    return MEASURE_VARIABLE[measure]
+    if not isinstance(measure, str) or measure not in VARIABLE_OF:
+        raise UsageError(f"unknown measure {measure!r}; {nearest(str(measure), VARIABLE_OF)}")
+    return VARIABLE_OF[measure]
 
 
 def _places(values: Sequence[int] | np.ndarray, what: str, count: int) -> np.ndarray:

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from lrplan.plots.label import plot_label
     from lrplan.plots.pairs import plot_pairs
     from lrplan.plots.pretrained import plot_pretrained
+    from lrplan.plots.recording import plot_recording
     from lrplan.plots.separation import plot_separation
     from lrplan.plots.subsampling import plot_subsampling
     from lrplan.plots.sweep import plot_sweep
     from lrplan.plots.thirds import plot_thirds
     from lrplan.plots.time_average import plot_time_average
     from lrplan.plots.units_noise import plot_units_noise
+    from lrplan.plots.verdict import plot_verdict
 
 __all__ = [
     "LINE",
@@ -48,12 +50,14 @@ __all__ = [
     "plot_label",
     "plot_pairs",
     "plot_pretrained",
+    "plot_recording",
     "plot_separation",
     "plot_subsampling",
     "plot_sweep",
     "plot_thirds",
     "plot_time_average",
     "plot_units_noise",
+    "plot_verdict",
     "short",
 ]
 

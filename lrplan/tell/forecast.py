@@ -26,6 +26,9 @@ from lrplan.tell.intervals import Bootstrap, Interval
 from lrplan.threads import threads
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
     from lrplan.classifiers.calibrated import Calibrated
     from lrplan.cohort.store import Cohort
 
@@ -126,6 +129,47 @@ class Forecast:
             "warnings": self.warnings,
         }
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return the accuracies: one row per condition, with interval and chance.
+
+        Rows are ``known``, ``animal`` and the conditions of `held_out`; columns are ``accuracy``, ``low``,
+        ``high`` (NaN where there is none) and ``chance``. The confusion is a labelled array
+        of its own: ``forecast.confusion.to_dataframe()`` is its long form.
+        """
+        import pandas as pd
+
+        rows = {"known": self.accuracy, "animal": self.animal, **self.held_out}
+        columns = ["accuracy", "low", "high", "chance"]
+        missing = (float("nan"),) * 3
+        values = [
+            (*((i.mean, i.low, i.high) if i else missing), self.chance) for i in rows.values()
+        ]
+        return pd.DataFrame(values, index=pd.Index(rows, name="condition"), columns=columns)
+
+    def summary(self) -> str:
+        """Return the text that ``lrplan design`` prints."""
+        from lrplan.tell.texts import forecast_lines
+        from lrplan.texts import text
+
+        return text(forecast_lines(self))
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the confusion, as `lrplan.plot_confusion` does."""
+        from lrplan.pictures import draw
+
+        return draw("plot_confusion", self, ax=ax)
+
+    def __repr__(self) -> str:
+        from lrplan.tell.texts import forecast_repr
+
+        return forecast_repr(self)
+
+    def _repr_html_(self) -> str:
+        from lrplan.tell.texts import forecast_lines
+        from lrplan.texts import html
+
+        return html(forecast_lines(self))
+
 
 def forecast(
     cohort: Cohort | str | Path,
@@ -181,11 +225,8 @@ def forecast(
     check_design(design)
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}; {nearest(split, SPLITS)}")
-    streams = Streams.draw(generator(rng))
-    made = [
-        observe_cohort(cohort, design, rng=streams.rng("recording", repeat))
-        for repeat in range(REPEATS)
-    ]
+    streams, recorders = draw_streams(generator(rng))
+    made = [observe_cohort(cohort, design, rng=r) for r in recorders]
     if shuffle_labels:
         made = [t.telling("rule", shuffle=streams.rng("shuffled labels")) for t in made]
     check_rules(made[0], cohort.name)
@@ -236,6 +277,17 @@ def forecast(
         warnings=warnings,
         shuffled=shuffle_labels,
     )
+
+
+def draw_streams(
+    rng: np.random.Generator,
+) -> tuple[Streams, list[np.random.Generator]]:
+    """Draw the streams of a forecast, and the source of units and noise of each repeat.
+
+    The sources are drawn and not keyed, so that a seed records what it has always recorded.
+    """
+    streams = Streams.draw(rng)
+    return streams, [np.random.default_rng(int(s)) for s in rng.integers(2**63, size=REPEATS)]
 
 
 def check_design(design: object) -> None:

@@ -20,10 +20,10 @@ from lrplan.measure.recording import check_held, draw_key, usable
 from lrplan.measure.trajectories import Observed, Trajectories, observe_designs
 from lrplan.randomness import Streams
 from lrplan.tell.forecast import (
-    REPEATS,
     check_design,
     check_rules,
     cross_predict,
+    draw_streams,
     recorded_whole,
     within_known,
 )
@@ -108,7 +108,8 @@ def sweep(
         populations = usable(cohort, asked, None)
         check_held(cohort, asked, populations)
         whole |= dict.fromkeys(recorded_whole(cohort, asked, populations))
-    streams = Streams.draw(generator(rng))
+    streams, recorders = draw_streams(generator(rng))
+    keys = [draw_key(r) for r in recorders]
     found = [
         _sweep_measure(
             cohort,
@@ -116,6 +117,7 @@ def sweep(
             units=counts,
             noise=levels,
             schedules=planned,
+            keys=keys,
             streams=streams,
             shuffle_labels=shuffle_labels,
             classifier=classifier,
@@ -170,6 +172,7 @@ def _sweep_measure(
     units: list[int],
     noise: list[float],
     schedules: list[Schedule],
+    keys: list[int],
     streams: Streams,
     shuffle_labels: bool,
     classifier: Calibrated | None,
@@ -178,13 +181,13 @@ def _sweep_measure(
     populations = usable(cohort, design, None)
     shape = (len(units), len(noise), len(schedules))
     cells = list(np.ndindex(shape))
-    right = np.empty((len(cells), REPEATS, len(populations)))
+    right = np.empty((len(cells), len(keys), len(populations)))
     lost: set[str] = set()
-    for repeat in range(REPEATS):
+    for repeat, key in enumerate(keys):
         observed = observe_designs(
             cohort,
             design,
-            key=draw_key(streams.rng("recording", repeat)),
+            key=key,
             populations=populations,
             units=units,
             noise=noise,

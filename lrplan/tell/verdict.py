@@ -28,6 +28,9 @@ from lrplan.tell.intervals import Bootstrap, Interval
 from lrplan.terms import POSITIONS
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
     from lrplan.cohort.store import Cohort
 
 MODALITY_OF = {"spikes": "counts", "dff": "ideal", "virtual": "ideal"}
@@ -115,6 +118,40 @@ class Verdict:
             "ingest": self.ingest,
             "warnings": self.warnings,
         }
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return each rule's ``probability`` and whether it is ``in_set``, the likeliest first."""
+        import pandas as pd
+
+        rows = sorted(self.probabilities.items(), key=lambda item: -item[1])
+        return pd.DataFrame(
+            [(rule, p, rule in self.set) for rule, p in rows],
+            columns=["rule", "probability", "in_set"],
+        ).set_index("rule")
+
+    def summary(self) -> str:
+        """Return the text that ``lrplan score`` prints."""
+        from lrplan.tell.texts import verdict_lines
+        from lrplan.texts import text
+
+        return text(verdict_lines(self))
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the probability of each rule, with chance, and mark the rules that are excluded."""
+        from lrplan.pictures import draw
+
+        return draw("plot_verdict", self, ax=ax)
+
+    def __repr__(self) -> str:
+        from lrplan.tell.texts import verdict_repr
+
+        return verdict_repr(self)
+
+    def _repr_html_(self) -> str:
+        from lrplan.tell.texts import verdict_lines
+        from lrplan.texts import html
+
+        return html(verdict_lines(self))
 
 
 def infer_noise(recording: Recording) -> float:

@@ -11,7 +11,7 @@ import pytest
 
 from lrplan import DataError, Design, UsageError, open_cohort, record
 from lrplan.cohort import as_cohort
-from lrplan.cohort.format import attributes_digest, zip_directory
+from lrplan.cohort.format import attributes_digest, sha256, zip_directory
 
 
 def copy(cohort, tmp_path, *, zipped=False):
@@ -126,8 +126,8 @@ def test_a_flipped_bit_is_an_error_wherever_it_is(separable, tmp_path, zipped, s
     try:
         cohort = open_cohort(path)
         after = all_data(cohort)
-        cohort._read("observables", "observables")
-        cohort._read("behaviour", "loss")
+        cohort.read_variable("observables", "observables")
+        cohort.read_variable("behaviour", "loss")
     except DataError as error:
         assert "\n" not in str(error)
         assert "damaged" in str(error) or "missing" in str(error) or "not a cohort" in str(error)
@@ -253,3 +253,17 @@ def test_families_are_labels(tmp_path, make_cohort):
     cohort = make_cohort(tmp_path / "c.zarr", effect=1.0, architectures=("knet4_lrn", "resnet18"))
     labels = cohort.labels(np.arange(4))
     assert labels["family"].tolist() == ["knet", "knet", "resnet", "resnet"]
+
+
+def test_a_code_without_a_meaning_is_refused(separable, tmp_path):
+    path = copy(separable, tmp_path)
+    place = path / "organisms/rule/zarr.json"
+    document = json.loads(place.read_text())
+    document["attributes"]["flag_meanings"] = "adam sgdm"
+    place.write_text(json.dumps(document))
+    digests = separable.attributes["metadata_sha256"]
+    change_root(
+        path, metadata_sha256=digests | {"organisms/rule/zarr.json": sha256(place.read_bytes())}
+    )
+    with pytest.raises(DataError, match="organisms/rule has codes without a meaning; there are 2"):
+        open_cohort(path)

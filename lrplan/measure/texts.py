@@ -1,0 +1,124 @@
+"""What was or will be recorded, in lines and tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lrplan.terms import NOUNS, UNIT_DIMS
+from lrplan.texts import Line, counted, table
+
+if TYPE_CHECKING:
+    from lrplan.measure.recording import Recording
+
+LABELS = ("rule", "position"), ("animal", "area", "condition")
+"""By which populations are counted: virtual ones by the first that are known, real ones by the
+second."""
+
+
+def design_line(asked: Mapping[str, Any]) -> str:
+    """Return a Design, given as its JSON, in one line."""
+    schedule = asked["schedule"]
+    sessions = schedule["sessions"]
+    words = [
+        f"{asked['units']} units",
+        f"noise {asked['noise']:.3g} ({asked['noise_reference']})",
+        " + ".join(asked["measure"]),
+        f"modality {asked['modality']}",
+        "a session at every checkpoint" if sessions is None else f"{sessions} sessions",
+    ]
+    if sessions is None and schedule["spacing"] is not None:
+        words[-1] = "sessions"
+    if schedule["spacing"] is not None:
+        words[-1] += f", {schedule['spacing']} checkpoints apart"
+    if schedule["start"]:
+        words[-1] += f" from checkpoint {schedule['start']}"
+    words.append("tracked" if asked["tracked"] else "not tracked")
+    if asked["stimuli"] is not None:
+        words.append(f"{asked['stimuli']} stimuli")
+    if asked["position"] is not None:
+        words.append(f"position {asked['position']}")
+    words.append(f"{asked['scaling']} scaling")
+    return "; ".join(words)
+
+
+def recording_line(told: Mapping[str, Any]) -> str:
+    """Return what was recorded, given as a verdict's JSON tells it, in one line."""
+    units = f"{_range(told['units_per_session'])} units ({_tracked(told['tracked'])})"
+    return (
+        f"{told['source']}: {told['kind']}, {told['sessions']} sessions, {units}, "
+        f"{told['stimuli']} stimuli"
+    )
+
+
+def ingest_lines(ingest: Mapping[str, Any]) -> list[Line]:
+    """Return what the reader chose in the first file, and what it dropped in any, in words."""
+    files = ingest.get("files") or []
+    if not files:
+        return []
+    first = files[0]
+    window = first["window"]
+    lines: list[Line] = [
+        f"Read: {first['responses']} by {first['label']} of {first['intervals']}, "
+        f"{window['rule']}; sessions in order of {ingest['order']}"
+    ]
+    dropped: dict[str, int] = {}
+    for file in files:
+        for reason, count in file["dropped"].items():
+            dropped[reason] = dropped.get(reason, 0) + int(count)
+    if dropped:
+        told = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+        lines.append(f"Trials dropped: {told}")
+    return lines
+
+
+def recording_repr(recording: Recording) -> str:
+    """Return a recording in one short line, as Python shows it."""
+    return f"<Recording {recording.source!r}: {_about(recording)}>"
+
+
+def recording_lines(recording: Recording) -> list[Line]:
+    """Return what a recording holds; where it has several populations, how many of each kind."""
+    lines: list[Line] = [f"Recording: {recording.source}: {_about(recording)}"]
+    lines += ingest_lines(recording.ingest)
+    if recording.data.sizes["population"] > 1:
+        coords = recording.data.coords
+        known = [[n for n in names if n in coords] for names in LABELS]
+        names = next((n for n in known if n), [])
+        kinds = Counter(zip(*(coords[n].values.tolist() for n in names), strict=True))
+        if kinds:
+            rows = [[*kind, number] for kind, number in sorted(kinds.items(), key=str)]
+            lines.append(table(None, (*names, "populations"), rows, numbers=len(names)))
+    return lines + [f"Warning: {w}" for w in recording.ingest.get("warnings", ())]
+
+
+def _about(recording: Recording) -> str:
+    sizes = recording.data.sizes
+    populations = sizes["population"]
+    words = [str(recording.kind)]
+    if populations > 1:
+        words.append(f"{populations} populations")
+    words.append(counted(recording.sessions, "session"))
+    held = []
+    for measure, dims in UNIT_DIMS.items():
+        if measure not in recording.data:
+            continue
+        seen = recording.data[measure].notnull()
+        shown = [d for d in seen.dims if d not in ("population", "session", *dims)]
+        counts = seen.all(shown).sum(dims).values.ravel().tolist()
+        noun = NOUNS[measure]
+        held.append(f"{_range(counts)} {noun if set(counts) == {1} else noun + 's'}")
+    words.append(f"{' and '.join(held) or 'nothing'} ({_tracked(recording.tracked)})")
+    if "stimulus" in sizes:
+        words.append(f"{sizes['stimulus']} stimuli")
+    return ", ".join(words)
+
+
+def _range(counts: Sequence[int]) -> str:
+    fewest, most = min(counts, default=0), max(counts, default=0)
+    return f"{fewest}" if fewest == most else f"{fewest} to {most}"
+
+
+def _tracked(tracked: bool) -> str:
+    return "tracked" if tracked else "not tracked"
