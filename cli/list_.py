@@ -95,7 +95,7 @@ def _analyses() -> list[dict[str, Any]]:
             "summary": entry.summary,
             "cites": entry.cites,
             "needs": entry.needs,
-            "options": entry.options,
+            "options": list(entry.options),
         }
         for name, entry in analyses.items()
     ]

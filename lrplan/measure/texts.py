@@ -6,14 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lrplan.terms import NOUNS, UNIT_DIMS
 from lrplan.texts import Line, counted, table
 
 if TYPE_CHECKING:
     from lrplan.measure.recording import Recording
 
-UNIT_DIMS = {"activity": ("unit",), "weights": ("synapse",), "paired": ("post", "pre")}
-"""The dimensions over which what is recorded of each measure is counted."""
-NOUNS = {"activity": "unit", "weights": "synapse", "paired": "pair"}
 LABELS = ("rule", "position"), ("animal", "area", "condition")
 """By which populations are counted: virtual ones by the first that are known, real ones by the
 second."""

@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from lrplan.arguments import positive_int
 from lrplan.errors import UsageError
-from lrplan.measure.texts import NOUNS, UNIT_DIMS
 from lrplan.plots._style import SEQUENTIAL, SMALL, legend_above, new_axes
+from lrplan.terms import NOUNS, UNIT_DIMS
 
 if TYPE_CHECKING:
     from lrplan.measure.recording import Recording

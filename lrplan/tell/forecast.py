@@ -155,9 +155,9 @@ class Forecast:
 
     def plot(self, *, ax: Axes | None = None) -> Axes:
         """Draw the confusion, as `lrplan.plot_confusion` does."""
-        from lrplan.plots import plot_confusion
+        from lrplan.pictures import draw
 
-        return plot_confusion(self, ax=ax)
+        return draw("plot_confusion", self, ax=ax)
 
     def __repr__(self) -> str:
         from lrplan.tell.texts import forecast_repr
