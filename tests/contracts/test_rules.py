@@ -20,6 +20,7 @@ from lrplan.simulate.credits import (
     carry_back,
     credits,
 )
+from lrplan.simulate.credits.backpropagation import Backpropagation
 from lrplan.simulate.learn.train import train
 from lrplan.simulate.optimizers import optimizers
 from lrplan.simulate.rules import rules
@@ -86,6 +87,16 @@ def test_an_unknown_setting_of_a_rule_is_refused_with_the_nearest(name):
     for known in rule.settings():
         with pytest.raises(UsageError, match=f"has no setting '{known}x'; nearest: .*{known}"):
             rule.with_settings({known + "x": 1})
+
+
+def test_a_rule_whose_half_is_not_registered_says_what_to_do():
+    @dataclasses.dataclass(frozen=True)
+    class Nameless(Backpropagation):
+        pass
+
+    rule = dataclasses.replace(rules.get("sgdm"), name="new", credit=Nameless())
+    with pytest.raises(UsageError, match=r"Nameless of rule 'new' .* @credits.register\(NAME\)"):
+        _ = rule.credit_name
 
 
 @pytest.mark.parametrize("name", rules.names())
