@@ -121,7 +121,7 @@ def design(
         units=units,
         noise=noise,
         modality=modality,
-        measure=_options.split_commas(measure) if measure else "activity",
+        measure=_options.words(measure, "--measure") or "activity",
         schedule=Schedule(sessions=sessions, spacing=spacing, start=start),
         tracked=tracked,
         stimuli=stimuli,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lrplan.texts import Line, counted, table
+from lrplan.texts import Line, cell, counted, table
 
 if TYPE_CHECKING:
     from lrplan.measure.recording import Recording
@@ -23,11 +23,12 @@ def design_line(asked: Mapping[str, Any]) -> str:
     """Return a Design, given as its JSON, in one line."""
     schedule = asked["schedule"]
     sessions = schedule["sessions"]
+    settings = asked.get("settings")
     words = [
         f"{asked['units']} units",
         f"noise {asked['noise']:.3g} ({asked['noise_reference']})",
         " + ".join(asked["measure"]),
-        f"modality {asked['modality']}",
+        f"modality {asked['modality']}" + (f" ({cell(settings)})" if settings else ""),
         "a session at every checkpoint" if sessions is None else f"{sessions} sessions",
     ]
     if sessions is None and schedule["spacing"] is not None:

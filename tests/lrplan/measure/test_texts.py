@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from lrplan import Design, Recording, record
-from lrplan.measure.texts import recording_lines, recording_repr
+from lrplan.measure.texts import design_line, recording_lines, recording_repr
 from lrplan.texts import html, text
 
 
@@ -53,3 +53,10 @@ def test_a_virtual_recording_counts_its_populations(separable):
     )
     rows = [" ".join(line.split()) for line in text(recording_lines(made)).splitlines()]
     assert "information_alignment deep 1" in rows and "sgdm early 2" in rows
+
+
+def test_a_design_says_the_settings_of_its_modality():
+    asked = Design().to_json()
+    assert "; modality ideal; " in design_line(asked | {"settings": {}})
+    told = design_line(asked | {"modality": "dff", "settings": {"rate_hz": 30, "tau_s": 0.25}})
+    assert "; modality dff (rate_hz 30, tau_s 0.25); " in told
