@@ -6,14 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lrplan.terms import UNIT_DIMS, UNIT_NOUNS
 from lrplan.texts import Line, cell, counted, table
 
 if TYPE_CHECKING:
     from lrplan.measure.recording import Recording
 
-UNIT_DIMS = {"activity": ("unit",), "weights": ("synapse",), "paired": ("post", "pre")}
-"""The dimensions over which what is recorded of each measure is counted."""
-NOUNS = {"activity": "unit", "weights": "synapse", "paired": "pair"}
 LABELS = ("rule", "position"), ("animal", "area", "condition")
 """By which populations are counted: virtual ones by the first that are known, real ones by the
 second."""
@@ -110,7 +108,7 @@ def _about(recording: Recording) -> str:
         seen = recording.data[measure].notnull()
         shown = [d for d in seen.dims if d not in ("population", "session", *dims)]
         counts = seen.all(shown).sum(dims).values.ravel().tolist()
-        noun = NOUNS[measure]
+        noun = UNIT_NOUNS[measure]
         held.append(f"{_range(counts)} {noun if set(counts) == {1} else noun + 's'}")
     words.append(f"{' and '.join(held) or 'nothing'} ({_tracked(recording.tracked)})")
     if "stimulus" in sizes:
