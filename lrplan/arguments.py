@@ -5,6 +5,8 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
+import numpy as np
+
 from lrplan.errors import UsageError
 
 
@@ -13,3 +15,20 @@ def positive_int(value: Any, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
         raise UsageError(f"{what} is {value!r}; expected a whole number of at least 1")
     return int(value)
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """Return a generator: the one given, or one that an integer seeds.
+
+    Raises
+    ------
+    UsageError
+        If it is neither.
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, bool) or not isinstance(rng, Integral) or int(rng) < 0:
+        raise UsageError(
+            f"rng is {rng!r}; expected a numpy.random.Generator or a whole number of at least 0"
+        )
+    return np.random.default_rng(int(rng))

@@ -87,7 +87,7 @@ def tell_label(
         if possible < splits:
             warnings.append(f"among {name}: {possible} splits, since organisms are few")
         sets, groups = part.splits(possible)
-        items = {(m, name): (kind, d.table()) for m, d in part.data.items()}
+        items = {(m, name): (kind, d.features()) for m, d in part.data.items()}
         scores |= part.score(items, sets, groups)[0]
         chance.append(part.scorer.chance)
         among.append(name)

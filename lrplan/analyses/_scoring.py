@@ -14,12 +14,17 @@ import numpy as np
 import xarray as xr
 
 from lrplan.analyses import Result
-from lrplan.analyses._trajectories import Table, Trajectories, load, measure_names
+from lrplan.arguments import generator
 from lrplan.classifiers import EFFORTS
-from lrplan.classifiers.splits import Splits, balanced_splits, most_splits
+from lrplan.classifiers.splits import Splits
 from lrplan.errors import DataError, UsageError
+from lrplan.measure.design import Design
+from lrplan.measure.observables import SETS, chosen
+from lrplan.measure.trajectories import Features, Trajectories, observe_cohort
+from lrplan.randomness import Streams
 from lrplan.registry import nearest
 from lrplan.tell.intervals import Bootstrap, Estimate
+from lrplan.terms import MEASURES
 from lrplan.threads import threads
 
 if TYPE_CHECKING:
@@ -34,19 +39,23 @@ LEAK = (
     "is flattered, with shuffled labels too"
 )
 UNTESTED = -1
+LABELS = ("rule", "credit", "optimizer", "objective", "architecture", "family", "task", "position")
+PAPER_OBSERVABLES = SETS["nayebi2020-kept"].observables
+OBSERVABLES = {"paper": PAPER_OBSERVABLES, "all": SETS["nayebi2020"].observables}
+"""Sets of observables by the names that analyses know them by."""
 _MEMORY: ContextVar[dict[str, Any] | None] = ContextVar("fits", default=None)
 
 
 @dataclass(frozen=True)
-class Job:
+class Fit:
     """One classifier to fit, and the recordings that it then labels.
 
     Parameters
     ----------
     classifier : str
         Registered name.
-    table : Table
-        Features.
+    features : Features
+        Of the recordings.
     y, groups : array (recording,)
         Labels, and what the classifier keeps together in its own cross-validation.
     train : array (recording,) of bool
@@ -54,26 +63,26 @@ class Job:
     test : array (recording,) of bool
         What it labels.
     seed : int
-        Its random state. Jobs that are compared have the same.
-    tested_on : sequence of Table
-        Features that are labelled; by default those of `table`.
+        Its random state. Fits that are compared have the same.
+    tested_on : sequence of Features
+        What is labelled; by default `features`.
     """
 
     classifier: str
-    table: Table
+    features: Features
     y: np.ndarray
     groups: np.ndarray
     train: np.ndarray
     test: np.ndarray
     seed: int
-    tested_on: tuple[Table, ...] = ()
+    tested_on: tuple[Features, ...] = ()
 
     def digest(self, effort: str) -> str:
-        """Return what tells this job from every other one."""
+        """Return what tells this fit from every other one."""
         whole = hashlib.sha256(f"{self.classifier} {self.seed} {effort}".encode())
-        for table in (self.table, *self.tested_on):
-            whole.update(f"{table.values.shape} {table.sessions} {table.static}".encode())
-            whole.update(np.ascontiguousarray(table.values).tobytes())
+        for part in (self.features, *self.tested_on):
+            whole.update(f"{part.values.shape} {part.sessions} {part.static}".encode())
+            whole.update(np.ascontiguousarray(part.values).tobytes())
         for labels in (self.y, self.groups):
             whole.update("\x1f".join(map(str, labels)).encode())
         for rows in (self.train, self.test):
@@ -81,46 +90,47 @@ class Job:
         return whole.hexdigest()
 
 
-def run_jobs(
-    jobs: Sequence[Job], *, effort: str, use: Callable[[Any, Job], T] | None = None
+def run_fits(
+    fits: Sequence[Fit], *, effort: str, use: Callable[[Any, Fit], T] | None = None
 ) -> list[Any]:
-    """Fit each job's classifier, and return what `use` makes of it, in order.
+    """Fit each classifier, and return what `use` makes of it, in order.
 
-    By default that is, for each table in `tested_on`, the labels (recording,) as places in the
-    sorted labels, `UNTESTED` where not tested. A job that tests nothing, or whose training set
+    By default that is, for each part of `tested_on`, the labels (recording,) as places in the
+    sorted labels, `UNTESTED` where not tested. A fit that tests nothing, or whose training set
     has fewer than two groups of a label, labels nothing.
     """
     from lrplan.classifiers import make_classifier
 
-    act: Callable[[Any, Job], Any] = use or _label
+    act: Callable[[Any, Fit], Any] = use or _label
 
-    def run(job: Job) -> Any:
-        if not _trainable(job) or not job.test.any():
-            return act(None, job)
+    def run(fit: Fit) -> Any:
+        if not _trainable(fit) or not fit.test.any():
+            return act(None, fit)
         model = make_classifier(
-            job.classifier,
-            sessions=job.table.sessions,
-            static=job.table.static,
-            random_state=job.seed,
+            fit.classifier,
+            sessions=fit.features.sessions,
+            static=fit.features.static,
+            random_state=fit.seed,
             effort=effort,
-            # The jobs run side by side.
+            # They run side by side.
             workers=1,
         )
-        model.fit(job.table.values[job.train], job.y[job.train], groups=job.groups[job.train])
-        return act(model, job)
+        train = fit.train
+        model.fit(fit.features.values[train], fit.y[train], groups=fit.groups[train])
+        return act(model, fit)
 
     memory = _MEMORY.get() if use is None else None
 
-    def recall(job: Job) -> Any:
+    def recall(fit: Fit) -> Any:
         if memory is None:
-            return run(job)
-        key = job.digest(effort)
+            return run(fit)
+        key = fit.digest(effort)
         if key not in memory:
-            memory[key] = run(job)
+            memory[key] = run(fit)
         return memory[key]
 
     with ThreadPoolExecutor(threads()) as pool:
-        return list(pool.map(recall, jobs))
+        return list(pool.map(recall, fits))
 
 
 @contextmanager
@@ -133,19 +143,19 @@ def remembered_fits() -> Iterator[None]:
         _MEMORY.reset(token)
 
 
-def _trainable(job: Job) -> bool:
+def _trainable(fit: Fit) -> bool:
     """Say whether each label has the two groups that choosing settings takes."""
-    y, groups = job.y[job.train], job.groups[job.train]
-    return all(len(np.unique(groups[y == k])) > 1 for k in np.unique(job.y))
+    y, groups = fit.y[fit.train], fit.groups[fit.train]
+    return all(len(np.unique(groups[y == k])) > 1 for k in np.unique(fit.y))
 
 
-def _label(model: Any, job: Job) -> list[np.ndarray]:
-    kinds = np.unique(job.y)
+def _label(model: Any, fit: Fit) -> list[np.ndarray]:
+    kinds = np.unique(fit.y)
     out = []
-    for table in job.tested_on or (job.table,):
-        labels = np.full(len(job.y), UNTESTED)
+    for part in fit.tested_on or (fit.features,):
+        labels = np.full(len(fit.y), UNTESTED)
         if model is not None:
-            labels[job.test] = np.searchsorted(kinds, model.predict(table.values[job.test]))
+            labels[fit.test] = np.searchsorted(kinds, model.predict(part.values[fit.test]))
         out.append(labels)
     return out
 
@@ -157,14 +167,13 @@ class Scorer:
     ----------
     data : Trajectories
         The recordings, their labels and organisms.
-    seed : int
-        Of the resamples.
+    streams : Streams
+        Source of the resamples.
     """
 
-    def __init__(self, data: Trajectories, *, seed: int) -> None:
+    def __init__(self, data: Trajectories, *, streams: Streams) -> None:
         self.kinds, self.truth = np.unique(data.y, return_inverse=True)
-        rng = np.random.default_rng((seed, 2))
-        self.bootstrap = Bootstrap(self.truth, data.organisms, rng=rng)
+        self.bootstrap = Bootstrap(self.truth, data.organisms, rng=streams.rng("bootstrap"))
 
     @property
     def chance(self) -> float:
@@ -225,7 +234,7 @@ class Study:
     ----------
     cohort : Cohort
         Where they come from.
-    seed : int
+    streams : Streams
         Of splits, classifiers and resamples.
     effort : str
         How widely classifiers search for their settings.
@@ -238,7 +247,7 @@ class Study:
     """
 
     cohort: Cohort
-    seed: int
+    streams: Streams
     effort: str
     data: dict[str, Trajectories]
     scorer: Scorer
@@ -257,7 +266,8 @@ class Study:
     def take(self, rows: np.ndarray) -> Study:
         """Return the study of some of the recordings."""
         data = {m: d.take(rows) for m, d in self.data.items()}
-        return replace(self, data=data, scorer=Scorer(next(iter(data.values())), seed=self.seed))
+        some = next(iter(data.values()))
+        return replace(self, data=data, scorer=Scorer(some, streams=self.streams))
 
     def splits(self, splits: int, split: str = "organism") -> tuple[Splits, np.ndarray]:
         """Return the paper's balanced 75%/25% splits, and what is kept together in them.
@@ -268,18 +278,35 @@ class Study:
         data = self.any
         layers = np.arange(len(data.y)).astype(str)
         groups = data.organisms if split == "organism" else layers
-        rng = np.random.default_rng((self.seed, 3))
-        return balanced_splits(data.y, groups, rng=rng, splits=splits), groups
+        rng = self.streams.rng("splits")
+        return Splits.balanced(data.y, groups, rng=rng, splits=splits), groups
+
+    def fits(
+        self,
+        classifier: str,
+        features: Features,
+        splits: Splits,
+        groups: np.ndarray | None = None,
+        **changes: Any,
+    ) -> list[Fit]:
+        """Return one fit for each split; those of one place in different lists are comparable."""
+        y, kept = self.any.y, self.any.organisms if groups is None else groups
+        return [
+            replace(Fit(classifier, features, y, kept, ~test, test, self.seed(i)), **changes)
+            for i, test in enumerate(splits.test)
+        ]
+
+    def seed(self, place: int) -> int:
+        """Return the seed of the classifiers of one split."""
+        return self.streams.seed("classifier", place)
 
     def possible_splits(self, splits: int) -> int:
         """Return as many splits as were asked, or as many as few organisms allow."""
-        _, first = np.unique(self.any.organisms, return_index=True)
-        _, counts = np.unique(self.any.y[first], return_counts=True)
-        return min(splits, most_splits(int(counts.min())))
+        return min(splits, Splits.most(self.any.y, self.any.organisms))
 
     def score(
         self,
-        items: Mapping[K, tuple[str, Table]],
+        items: Mapping[K, tuple[str, Features]],
         splits: Splits,
         groups: np.ndarray | None = None,
     ) -> tuple[dict[K, Scored], dict[K, np.ndarray]]:
@@ -287,7 +314,7 @@ class Study:
 
         Parameters
         ----------
-        items : mapping to (classifier, Table)
+        items : mapping to (classifier, Features)
             What is compared; all share splits and seeds.
         splits : Splits
             Training and test sets.
@@ -301,13 +328,10 @@ class Study:
         predicted : dict of array (split, recording)
             Labels as places in the sorted labels; `UNTESTED` where not tested.
         """
-        y, kept = self.any.y, self.any.organisms if groups is None else groups
-        jobs = [
-            Job(classifier, table, y, kept, ~test, test, self.seed + i)
-            for classifier, table in items.values()
-            for i, test in enumerate(splits.test)
+        fits = [
+            fit for c, features in items.values() for fit in self.fits(c, features, splits, groups)
         ]
-        labels = iter(run_jobs(jobs, effort=self.effort))
+        labels = iter(run_fits(fits, effort=self.effort))
         predicted = {key: np.stack([next(labels)[0] for _ in splits.test]) for key in items}
         return {k: scored(p, splits, self.scorer) for k, p in predicted.items()}, predicted
 
@@ -352,12 +376,12 @@ def open_study(
     """
     if effort not in EFFORTS:
         raise UsageError(f"unknown effort {effort!r}; {nearest(effort, EFFORTS)}")
-    seed = int(rng.integers(2**31))
-    data = {
-        m: load(
+    streams = Streams.draw(generator(rng))
+    found = {
+        m: _load(
             cohort,
             m,
-            seed=seed,
+            streams=streams,
             label=label,
             rules=rules,
             observables=observables,
@@ -365,10 +389,106 @@ def open_study(
         )
         for m in measure_names(measure, cohort)
     }
+    data = {m: d for m, (d, _) in found.items()}
     some = next(iter(data.values()))
     check_labels(some, cohort.name, label, least=least)
-    warnings = dict.fromkeys(w for d in data.values() for w in d.warnings)
-    return Study(cohort, seed, effort, data, Scorer(some, seed=seed), list(warnings))
+    warnings = dict.fromkeys(w for _, said in found.values() for w in said)
+    return Study(cohort, streams, effort, data, Scorer(some, streams=streams), list(warnings))
+
+
+def measure_names(measure: str | Sequence[str] | None, cohort: Cohort) -> list[str]:
+    """Return the measures asked for, by default every one whose observables are stored.
+
+    Each is a measure, several joined by ``+``, or ``all``: all of them joined.
+    """
+    if measure is None:
+        held = set(stored_names(cohort))
+        own = {m: _names(OBSERVABLES["all"], [m]) for m in MEASURES}
+        found = [m for m, names in own.items() if held & set(names)]
+        if not found:
+            raise DataError(f"the cohort {cohort.name!r} stores no observables of any measure")
+        return found
+    asked = measure.split(",") if isinstance(measure, str) else list(measure)
+    out = []
+    for name in asked:
+        parts = MEASURES if name.strip() == "all" else [p.strip() for p in name.split("+")]
+        for part in parts:
+            if part not in MEASURES:
+                raise UsageError(f"unknown measure {part!r}; {nearest(part, (*MEASURES, 'all'))}")
+        out.append("all" if name.strip() == "all" else "+".join(parts))
+    if len(set(out)) < len(out) or not out:
+        raise UsageError(f"measure is {measure!r}; expected one or several different ones")
+    return out
+
+
+def parts_of(measure: str) -> tuple[str, ...]:
+    """Return the measures that a name of `measure_names` joins."""
+    return MEASURES if measure == "all" else tuple(measure.split("+"))
+
+
+def _names(observables: Sequence[str], measures: Sequence[str]) -> list[str]:
+    return [f.observables[i].name for f, places in chosen(observables, measures) for i in places]
+
+
+def stored_names(cohort: Cohort) -> list[str]:
+    """Return the names of the observables that a cohort stores."""
+    if ("observables", "observable") not in cohort.variables:
+        raise DataError(
+            f"the cohort {cohort.name!r} stores no observables, which this analysis needs; "
+            "simulate it again with this lrplan"
+        )
+    return [str(n) for n in cohort.read_variable("observables", "observable")]
+
+
+def _load(
+    cohort: Cohort,
+    measure: str,
+    *,
+    streams: Streams,
+    label: str,
+    rules: str | Sequence[str] | None,
+    observables: str | Sequence[str],
+    shuffle_labels: bool,
+) -> tuple[Trajectories, list[str]]:
+    """Read a cohort's observables over training, and say what was left out."""
+    if label == "position":
+        raise UsageError(
+            "the layer's position is itself a feature and no label of an organism, so there is "
+            "nothing to tell; give another label (clustering compares clusters with positions)"
+        )
+    if label not in LABELS:
+        raise UsageError(f"unknown label {label!r}; {nearest(label, LABELS)}")
+    if isinstance(observables, str):
+        if observables not in OBSERVABLES:
+            raise UsageError(
+                f"unknown set of observables {observables!r}; {nearest(observables, OBSERVABLES)}"
+            )
+        observables = OBSERVABLES[observables]
+    design = Design(
+        units="all", noise=0.0, measure=parts_of(measure), scaling="raw", observables=observables
+    )
+    found = observe_cohort(cohort, design, rng=0, populations=_of_rules(cohort, rules))
+    shuffle = streams.rng("shuffled labels") if shuffle_labels else None
+    data, lost = found.telling(label, shuffle=shuffle).finite(cohort.name)
+    warnings = []
+    diverged = int(cohort.organisms["diverged"].values.sum())
+    if diverged:
+        warnings.append(f"{diverged} organisms diverged in training and were left out")
+    if lost:
+        warnings.append(f"not finite in some recording, and so left out for all: {', '.join(lost)}")
+    return data, warnings
+
+
+def _of_rules(cohort: Cohort, rules: str | Sequence[str] | None) -> np.ndarray | None:
+    """Return the usable populations of organisms of some rules, or None for all."""
+    if rules is None:
+        return None
+    asked = rules.split(",") if isinstance(rules, str) else list(rules)
+    for rule in asked:
+        if rule not in cohort.rules:
+            raise UsageError(f"unknown rule {rule!r}; {nearest(rule, cohort.rules)}")
+    usable = cohort.usable_populations()
+    return usable[np.isin(cohort.labels(usable)["rule"].astype(str), asked)]
 
 
 def scored(predicted: np.ndarray, splits: Splits, scorer: Scorer) -> Scored:

@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 
 from lrplan.analyses import REVIEWS, Analysis, Result, analyses
-from lrplan.analyses._scoring import open_study, words
-from lrplan.analyses._trajectories import LABELS, shuffled
+from lrplan.analyses._scoring import LABELS, open_study, words
 from lrplan.errors import DataError
+from lrplan.measure.trajectories import swapped
 from lrplan.plots import plot_clustering
 from lrplan.tell.intervals import RESAMPLES, Estimate
 
@@ -64,7 +64,7 @@ def run(
     )
     data = study.any
     names, index = np.unique(data.organisms, return_inverse=True)
-    generator = np.random.default_rng((study.seed, 6))
+    generator = study.streams.rng("resamples")
     even = np.full(len(names), 1 / len(names))
     weights = generator.multinomial(len(names), even, RESAMPLES)
     truth, warnings = {}, []
@@ -72,7 +72,7 @@ def run(
         values = data.labels[name]
         if shuffle_labels:
             units = np.arange(len(values)) if name == "position" else data.organisms
-            values = shuffled(values, units, study.seed)
+            values = swapped(values, units, study.streams.rng("shuffled labels"))
         if len(np.unique(values)) < 2:
             warnings.append(f"the cohort has one {name}; clusters cannot be compared with it")
         else:
@@ -86,7 +86,9 @@ def run(
         reduced = PCA(components, svd_solver="full").fit_transform(scaled)
         for name, codes in truth.items():
             k = int(codes.max()) + 1
-            found = KMeans(k, n_init=10, random_state=study.seed).fit_predict(reduced)
+            found = KMeans(k, n_init=10, random_state=study.streams.seed("clusters")).fit_predict(
+                reduced
+            )
             pairs = np.zeros((len(names), k, k))
             np.add.at(pairs, (index, codes, found), 1)
             flat = pairs.reshape(len(names), -1)

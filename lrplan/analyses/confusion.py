@@ -54,7 +54,7 @@ def run(
         effort=effort,
     )
     sets, groups = study.splits(splits, kept)
-    items = {m: (kind, d.table()) for m, d in study.data.items()}
+    items = {m: (kind, d.features()) for m, d in study.data.items()}
     scores, predicted = study.score(items, sets, groups)
     kinds = [str(k) for k in study.scorer.kinds]
     shape = (len(study.measures), len(kinds), len(kinds))

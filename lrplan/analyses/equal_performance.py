@@ -16,9 +16,10 @@ from lrplan.analyses._scoring import (
     open_study,
     words,
 )
-from lrplan.analyses._trajectories import performance, table
-from lrplan.classifiers.splits import balanced_splits
+from lrplan.classifiers.splits import Splits
+from lrplan.cohort.conditions import performance
 from lrplan.errors import DataError, UsageError
+from lrplan.measure.trajectories import Features, Trajectories
 from lrplan.plots import plot_equal_performance
 
 if TYPE_CHECKING:
@@ -116,8 +117,11 @@ def run(
             continue
         part = study.take(rows)
         at = np.arange(len(rows))[:, None], sessions
-        items = {(m, how): (kind, table(d.values[at], d.position)) for m, d in part.data.items()}
-        items[ALONE, how] = (kind, table(reached[rows][at][..., None], None))
+        items = {(m, how): (kind, _seen(d, d.values[at])) for m, d in part.data.items()}
+        alone = Trajectories.of(
+            reached[rows][at][..., None], ["performance"], part.any.labels, positioned=False
+        )
+        items[ALONE, how] = (kind, alone.features())
         possible = part.possible_splits(splits)
         if possible < splits:
             warnings.append(f"match {how}: {possible} splits, since few organisms are left")
@@ -125,9 +129,9 @@ def run(
         if together is not None:
             # An organism whose equals of the other rules are in training would be taken for one
             # of them, and the accuracy be below chance. So sets are tested whole.
-            rng = np.random.default_rng((study.seed, 3))
+            rng = study.streams.rng("splits")
             alike = np.zeros(len(together))
-            sets = balanced_splits(alike, together, rng=rng, splits=possible)
+            sets = Splits.balanced(alike, together, rng=rng, splits=possible)
         scores |= part.score(items, sets, groups)[0]
     if not scores:
         raise DataError(f"no match leaves enough organisms in {cohort.name!r}: {warnings[0]}")
@@ -151,6 +155,11 @@ def run(
         estimates={key: s.estimate for key, s in scores.items()},
         warnings=warnings,
     )
+
+
+def _seen(data: Trajectories, values: np.ndarray) -> Features:
+    """Return the features of recordings that are each seen at checkpoints of their own."""
+    return Trajectories.of(values, data.observables, data.labels).features()
 
 
 def _matched(

@@ -16,10 +16,11 @@ from lrplan.analyses._scoring import (
     open_study,
     words,
 )
-from lrplan.analyses._trajectories import conditions
 from lrplan.classifiers.splits import Splits
+from lrplan.cohort.conditions import conditions
 from lrplan.errors import DataError
 from lrplan.plots import plot_held_out
+from lrplan.randomness import Streams
 from lrplan.tell.intervals import Estimate
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def run(
         effort=effort,
     )
     data = study.any
-    values = conditions(cohort, data)
+    values = conditions(cohort, data.populations)
     single = [c for c in asked if len(np.unique(values[c])) < 2]
     if single and (condition is not None or len(single) == len(asked)):
         raise DataError(
@@ -97,10 +98,10 @@ def run(
     by_case: dict[tuple[str, str], Estimate] = {}
     case_cost: dict[tuple[str, str], Estimate] = {}
     for c in used:
-        names, fold = _cases(values[c], study.seed)
-        random = _dealt_anew(fold, data.y, data.organisms, study.seed)
+        names, fold = _cases(values[c], study.streams)
+        random = _dealt_anew(fold, data.y, data.organisms, study.streams)
         sets, control = Splits.of_folds(fold), Splits.of_folds(random)
-        items = {(m, c): (kind, d.table()) for m, d in study.data.items()}
+        items = {(m, c): (kind, d.features()) for m, d in study.data.items()}
         found, predicted = study.score(items, sets)
         controlled, seen = study.score(items, control)
         known |= {key: s.estimate for key, s in controlled.items()}
@@ -168,26 +169,28 @@ def run(
     )
 
 
-def _dealt_anew(fold: np.ndarray, y: np.ndarray, organisms: np.ndarray, seed: int) -> np.ndarray:
+def _dealt_anew(
+    fold: np.ndarray, y: np.ndarray, organisms: np.ndarray, streams: Streams
+) -> np.ndarray:
     """Return folds of random organisms, of each label as many in each as before.
 
     So what a condition costs is not what smaller training sets cost.
     """
     _, first, index = np.unique(organisms, return_index=True, return_inverse=True)
     dealt = fold[first]
-    rng = np.random.default_rng((seed, 4))
+    rng = streams.rng("folds of the control")
     for label in np.unique(y):
         members = np.flatnonzero(y[first] == label)
         dealt[members] = rng.permutation(dealt[members])
     return dealt[index]
 
 
-def _cases(values: np.ndarray, seed: int) -> tuple[list[str], np.ndarray]:
+def _cases(values: np.ndarray, streams: Streams) -> tuple[list[str], np.ndarray]:
     """Return what is held out together: each value, or ten groups of whole values."""
     names, fold = np.unique(values, return_inverse=True)
     if len(names) <= MOST_CASES:
         return [str(n) for n in names], fold
-    group = np.random.default_rng((seed, 9)).permutation(len(names)) % MOST_CASES
+    group = streams.rng("groups of values").permutation(len(names)) % MOST_CASES
     return [f"group {i + 1}" for i in range(MOST_CASES)], group[fold]
 
 

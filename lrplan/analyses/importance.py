@@ -9,10 +9,11 @@ import numpy as np
 import xarray as xr
 
 from lrplan.analyses import PAPER, REVIEWS, Analysis, Result, analyses
-from lrplan.analyses._scoring import Job, classifier_names, open_study, run_jobs
+from lrplan.analyses._scoring import Fit, classifier_names, open_study, run_fits
 from lrplan.arguments import positive_int
 from lrplan.measure.observables import all_observables
 from lrplan.plots import plot_importance
+from lrplan.randomness import keyed_rng
 from lrplan.tell.intervals import Estimate, jackknife
 
 if TYPE_CHECKING:
@@ -73,19 +74,19 @@ def run(
         effort=effort,
     )
     [data] = study.data.values()
-    table = data.table()
-    names = [*data.names, POSITION]
-    columns = _columns(len(data.names), table.sessions, table.static)
+    features = data.features()
+    names = [*data.observables, POSITION]
+    columns = _columns(len(data.observables), features.sessions, features.static)
     sets, groups = study.splits(splits)
     rounds = int(sets.rounds.max()) + 1
     truth = study.scorer.truth
 
-    def use(model: Any, job: Job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def use(model: Any, fit: Fit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return Gini importance, what is right, and what is right after each permutation."""
-        X, rows = job.table.values, np.flatnonzero(job.test)
+        X, rows = features.values, np.flatnonzero(fit.test)
         wanted = study.scorer.kinds[truth[rows]]
         right = (model.predict(X[rows]) == wanted).astype(float)
-        generator = np.random.default_rng((job.seed, 7))
+        generator = keyed_rng(fit.seed, "permutations")
         after = np.empty((len(names), len(rows)))
         for i, own in enumerate(columns):
             changed = np.tile(X[rows], (permutations, 1))
@@ -95,11 +96,7 @@ def run(
             after[i] = (model.predict(changed).reshape(permutations, -1) == wanted).mean(axis=0)
         return _gini(model, columns), right, after
 
-    jobs = [
-        Job(kind, table, data.y, groups, ~test, test, study.seed + i)
-        for i, test in enumerate(sets.test)
-    ]
-    found = run_jobs(jobs, effort=effort, use=use)
+    found = run_fits(study.fits(kind, features, sets, groups), effort=effort, use=use)
     right = np.full((rounds, len(truth)), np.nan)
     after = np.full((len(names), rounds, len(truth)), np.nan)
     for i, (_, before, each) in enumerate(found):

@@ -65,7 +65,7 @@ def run(
     for a, b in combinations(kinds, 2):
         two = study.take(np.isin(study.any.y, [a, b]))
         sets, groups = two.splits(splits, kept)
-        items = {(m, a, b): (kind, d.table()) for m, d in two.data.items()}
+        items = {(m, a, b): (kind, d.features()) for m, d in two.data.items()}
         scores |= two.score(items, sets, groups)[0]
     warnings = [
         f"not shown to be separable by {m}: {a} and {b} ({s.estimate.interval})"

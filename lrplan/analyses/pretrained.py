@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,14 +11,13 @@ import numpy as np
 from lrplan.analyses import REVIEWS, Analysis, Result, analyses
 from lrplan.analyses._scoring import (
     UNTESTED,
-    Job,
     accuracy_dataset,
     classifier_names,
     open_study,
-    run_jobs,
+    run_fits,
 )
 from lrplan.analyses._scoring import scored as score
-from lrplan.analyses._trajectories import training_start
+from lrplan.cohort.conditions import training_start
 from lrplan.errors import DataError
 from lrplan.plots import plot_pretrained
 
@@ -66,7 +66,7 @@ def run(
         effort=effort,
     )
     data = study.any
-    start = training_start(cohort, data)
+    start = training_start(cohort, data.populations)
     starts = [str(s) for s in np.unique(start)]
     if len(starts) < 2:
         raise DataError(
@@ -86,13 +86,13 @@ def run(
                 "weights; at least 4 of each are needed"
             )
     sets, groups = study.splits(splits)
-    jobs = [
-        Job(kind, d.table(), d.y, groups, ~test & (start == trained), test, study.seed + i)
+    fits = [
+        replace(fit, train=fit.train & (start == trained))
         for d in study.data.values()
         for trained in starts
-        for i, test in enumerate(sets.test)
+        for fit in study.fits(kind, d.features(), sets, groups)
     ]
-    labels = iter(run_jobs(jobs, effort=study.effort))
+    labels = iter(run_fits(fits, effort=study.effort))
     scores = {}
     for m in study.measures:
         for trained in starts:

@@ -86,7 +86,7 @@ def run(
     scores: dict[tuple[str, str, str], Scored] = {}
     for s in kept:
         sets, groups = study.splits(splits, s)
-        items = {(m, c, s): (c, d.table()) for m, d in study.data.items() for c in classifiers}
+        items = {(m, c, s): (c, d.features()) for m, d in study.data.items() for c in classifiers}
         scores |= study.score(items, sets, groups)[0]
     return study.result(
         "separation",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lrplan.analyses import PAPER, Analysis, Result, analyses
 from lrplan.analyses._scoring import (
-    Job,
+    Fit,
     accuracy_dataset,
     classifier_names,
     open_study,
-    run_jobs,
+    run_fits,
     scored,
 )
 from lrplan.arguments import positive_int
@@ -72,29 +73,27 @@ def run(
     available = study.any.sessions
     counts = _numbers(samples, "samples", default_samples(available))
     periods = _numbers(period, "period", default_periods(available))
-    fits = [(n, p) for n in counts for p in periods if (n - 1) * p < available]
-    if not fits:
+    designs = [(n, p) for n in counts for p in periods if (n - 1) * p < available]
+    if not designs:
         raise UsageError(
             f"{min(counts)} samples {min(periods)} checkpoints apart do not fit into the cohort's "
             f"{available} checkpoints; ask for fewer samples or a smaller period"
         )
     sets, groups = study.splits(splits)
     # One place for each split, so that designs differ as little as they can in where they look.
-    place = np.random.default_rng((study.seed, 5)).random(len(sets.test))
-    jobs = []
+    place = study.streams.rng("where samples start").random(len(sets.test))
+    fits: list[Fit] = []
     for data in study.data.values():
-        for n, p in fits:
+        for n, p in designs:
             start = np.floor(place * (available - (n - 1) * p)).astype(int)
-            tables = {s: data.table(s + p * np.arange(n)) for s in np.unique(start)}
-            jobs += [
-                Job(kind, tables[start[i]], data.y, groups, ~test, test, study.seed + i)
-                for i, test in enumerate(sets.test)
-            ]
-    labels = iter(run_jobs(jobs, effort=study.effort))
+            parts = {s: data.at(s + p * np.arange(n)).features() for s in np.unique(start)}
+            every = study.fits(kind, parts[start[0]], sets, groups)
+            fits += [replace(f, features=parts[s]) for s, f in zip(start, every, strict=True)]
+    labels = iter(run_fits(fits, effort=study.effort))
     scores = {
         (m, n, p): scored(np.stack([next(labels)[0] for _ in sets.test]), sets, study.scorer)
         for m in study.measures
-        for n, p in fits
+        for n, p in designs
     }
     return study.result(
         "subsampling",

@@ -9,11 +9,10 @@ import numpy as np
 
 from lrplan.analyses import PAPER, Analysis, Result, analyses
 from lrplan.analyses._scoring import (
-    Job,
     accuracy_dataset,
     classifier_names,
     open_study,
-    run_jobs,
+    run_fits,
     scored,
 )
 from lrplan.errors import DataError
@@ -66,15 +65,12 @@ def run(
             "needed for thirds"
         )
     sets, groups = study.splits(splits)
-    jobs = []
+    fits = []
     for data in study.data.values():
-        tables = tuple(data.table(range(i * length, (i + 1) * length)) for i in range(3))
-        jobs += [
-            Job(kind, t, data.y, groups, ~test, test, study.seed + i, tested_on=tables)
-            for t in tables
-            for i, test in enumerate(sets.test)
-        ]
-    labels = iter(run_jobs(jobs, effort=study.effort))
+        parts = tuple(data.at(range(i * length, (i + 1) * length)).features() for i in range(3))
+        for part in parts:
+            fits += study.fits(kind, part, sets, groups, tested_on=parts)
+    labels = iter(run_fits(fits, effort=study.effort))
     scores = {}
     for m in study.measures:
         for trained in THIRDS:

@@ -9,7 +9,6 @@ import numpy as np
 
 from lrplan.analyses import PAPER, Analysis, Result, analyses
 from lrplan.analyses._scoring import accuracy_dataset, classifier_names, open_study
-from lrplan.analyses._trajectories import table
 from lrplan.plots import plot_time_average
 from lrplan.tell.intervals import Estimate
 
@@ -57,9 +56,9 @@ def run(
     sets, groups = study.splits(splits)
     items = {}
     for m, d in study.data.items():
-        mean = table(d.values.mean(axis=1, keepdims=True, dtype=np.float64), d.position)
+        mean = d.over_time().features()
         for c in kinds:
-            items[m, c, "trajectory"] = (c, d.table())
+            items[m, c, "trajectory"] = (c, d.features())
             items[m, c, "average"] = (c, mean)
     scores, _ = study.score(items, sets, groups)
     dataset = accuracy_dataset(

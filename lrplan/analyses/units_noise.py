@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lrplan.analyses import PAPER, Analysis, Result, analyses
 from lrplan.analyses._scoring import (
-    Job,
+    Fit,
     Scored,
     Study,
     accuracy_dataset,
     check_labels,
     classifier_names,
+    measure_names,
     open_study,
-    run_jobs,
+    parts_of,
+    run_fits,
     scored,
 )
-from lrplan.analyses._trajectories import Table, measure_names, table
 from lrplan.arguments import positive_int
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
-from lrplan.measure.examples import assemble
-from lrplan.measure.features import observe
 from lrplan.measure.recording import draw_key
+from lrplan.measure.trajectories import Features, observe_designs
 from lrplan.plots import plot_units_noise
 from lrplan.tell.intervals import Estimate
 from lrplan.terms import MEASURES
@@ -105,7 +106,7 @@ def run(
     counts = _counts(cohort, units, study.measures, data.populations)
     sets, groups = study.splits(possible)
     scores: dict[tuple[str, int, float], Scored] = {}
-    ideal, _ = study.score({m: (kind, d.table()) for m, d in study.data.items()}, sets)
+    ideal, _ = study.score({m: (kind, d.features()) for m, d in study.data.items()}, sets)
     short: dict[str, None] = {}
     if possible < splits:
         short[f"{possible} splits, since few organisms have populations that are stored whole"] = (
@@ -113,9 +114,9 @@ def run(
         )
     draws = min(DRAWS, int(sets.rounds.max()) + 1)
     for m in study.measures:
-        jobs = []
+        fits: list[Fit] = []
         cells = [(n, s) for n in counts for s in levels]
-        parts = tuple(MEASURES) if m == "all" else tuple(m.split("+"))
+        parts = parts_of(m)
         for part in parts:
             held = cohort.stored_units(part)[data.populations]
             if (held < max(counts)).any():
@@ -125,22 +126,15 @@ def run(
                 ] = None
         drawn = [_record(cohort, m, parts, counts, levels, study, i, whole) for i in range(draws)]
         for n, s in cells:
-            tables = [each[n, s] for each, _ in drawn]
-            jobs += [
-                Job(
-                    kind,
-                    tables[sets.rounds[i] % draws],
-                    data.y,
-                    groups,
-                    ~test,
-                    test,
-                    study.seed + i,
-                )
-                for i, test in enumerate(sets.test)
+            recorded = [each[n, s] for each, _ in drawn]
+            every = study.fits(kind, recorded[0], sets, groups)
+            fits += [
+                replace(f, features=recorded[r % draws])
+                for r, f in zip(sets.rounds, every, strict=True)
             ]
         for name in dict.fromkeys(n for _, lost in drawn for n in lost):
             short[f"{name} was not finite in some recording, and so left out there for all"] = None
-        labels = iter(run_jobs(jobs, effort=effort))
+        labels = iter(run_fits(fits, effort=effort))
         for n, s in cells:
             predicted = np.stack([next(labels)[0] for _ in sets.test])
             scores[m, n, s] = scored(predicted, sets, study.scorer)
@@ -204,7 +198,7 @@ def _stored_whole(cohort: Cohort, study: Study) -> np.ndarray:
     )
     sizes = {"activity": units, "weights": weights, "paired": units * inputs}
     kept = np.ones(len(populations), dtype=bool)
-    for part in {p for m in study.measures for p in (MEASURES if m == "all" else m.split("+"))}:
+    for part in {p for m in study.measures for p in parts_of(m)}:
         kept &= cohort.stored_units(part)[populations] == sizes[part]
     if not kept.any():
         raise DataError(
@@ -218,7 +212,7 @@ def _counts(
     cohort: Cohort, units: Sequence[int] | None, measures: Sequence[str], populations: np.ndarray
 ) -> list[int]:
     """Return the numbers of units, all of which the cohort stores."""
-    parts = {p for m in measures for p in (MEASURES if m == "all" else m.split("+"))}
+    parts = {p for m in measures for p in parts_of(m)}
     held = {p: cohort.stored_units(p)[populations] for p in sorted(parts)}
     if units is None:
         # By default no more than half of the populations hold.
@@ -246,32 +240,35 @@ def _record(
     study: Study,
     draw: int,
     whole: bool,
-) -> tuple[dict[tuple[int, float], Table], list[str]]:
+) -> tuple[dict[tuple[int, float], Features], list[str]]:
     """Return the features of virtual recordings, and the observables that were not finite.
 
     One pass serves all numbers of units and all noise, so that they differ by the design alone.
     """
     data = study.data[measure]
-    observed = observe(
+    observed = observe_designs(
         cohort,
-        Design(units=max(units), noise=max(noise), measure=parts, scaling="raw"),
-        key=draw_key(np.random.default_rng((study.seed, 8, draw))),
+        Design(
+            units=max(units),
+            noise=max(noise),
+            measure=parts,
+            scaling="raw",
+            observables=data.observables,
+        ),
+        key=draw_key(study.streams.rng("recording", draw)),
         populations=data.populations,
         units=units,
         noise=noise,
         # Where every unit is stored, a smaller population is not short of any.
         fewer=whole,
     )
-    tables, lost = {}, []
+    features, lost = {}, []
     for i, n in enumerate(units):
         for k, s in enumerate(noise):
-            examples = assemble(
-                observed.features(i, k, 0), data.populations, data.labels, data.labels["rule"]
-            )
-            examples, dropped = examples.with_observables(data.names).finite(cohort.name)
+            found, dropped = observed.trajectories(i, k).finite(cohort.name)
             lost += dropped
-            tables[n, s] = table(examples.trajectories, data.position)
-    return tables, lost
+            features[n, s] = found.features()
+    return features, lost
 
 
 analyses.add(

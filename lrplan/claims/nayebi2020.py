@@ -21,7 +21,7 @@ import numpy as np
 
 from lrplan.analyses import Result, analyse, analyses
 from lrplan.analyses._scoring import open_study, remembered_fits
-from lrplan.analyses._trajectories import conditions
+from lrplan.cohort.conditions import conditions
 from lrplan.errors import DataError, UsageError
 from lrplan.tell.intervals import Estimate, Interval, combine, jackknife
 from lrplan.terms import MEASURES
@@ -220,7 +220,7 @@ class Evidence:
         self.warnings = study.warnings
         self.labels = study.any.labels
         self.populations = study.any.populations
-        self.conditions = conditions(cohort, study.any)
+        self.conditions = conditions(cohort, study.any.populations)
         self.organisms = len(np.unique(study.any.organisms))
         self.splits = study.possible_splits(SPLITS)
         if self.splits < SPLITS:

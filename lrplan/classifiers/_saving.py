@@ -18,12 +18,10 @@ from lrplan.measure.design import Design
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
 
-SCHEMA = "lrplan.classifiers.rule_classifier/1"
+SCHEMA = "lrplan.classifier/1"
 MANIFEST, MODEL, NETWORK = "manifest.json", "model.skops", "network.pt"
 # What a file may hold beyond what skops itself trusts (numbers, arrays, scikit-learn's own types).
 TRUSTED = (
-    "lrplan.classifiers.rule_classifier.RuleClassifier",
-    "lrplan.classifiers._forest.Forest",
     "lrplan.classifiers.calibrated.Calibrated",
     "lrplan.classifiers.conv1d_mlp.Conv1dMLP",
     "lrplan.classifiers.linear_svm.LinearSVM",

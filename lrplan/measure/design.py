@@ -12,6 +12,7 @@ import numpy as np
 
 from lrplan.arguments import positive_int
 from lrplan.errors import UsageError
+from lrplan.measure.observables import STANDARD, words_of
 from lrplan.registry import nearest
 from lrplan.terms import MEASURES, POSITIONS
 
@@ -109,8 +110,13 @@ class Design:
     noise_reference : {"relative", "absolute"}, default "relative"
         ``absolute`` takes `noise` in the network's own activation unit, as the paper did.
     scaling : {"relative", "raw"}, default "relative"
-        ``relative`` divides each observable by the first session's scale; ``raw`` is the
-        paper's.
+        ``relative`` divides each observable by the first session's scale to the power of the
+        observable's degree, since a firing rate and a network's activation share no unit, and gives
+        later sessions as their change from the first; ``raw`` is the paper's.
+    observables : str or sequence of str, default "standard-1"
+        What is taken of a recording: names of sets (``lrplan list observables`` shows them), of
+        families, or of single observables. The set that is the default never changes under its
+        name, whatever plug-ins are installed.
     """
 
     units: int | Literal["all"] = 300
@@ -123,6 +129,7 @@ class Design:
     position: str | None = None
     noise_reference: str = "relative"
     scaling: str = "relative"
+    observables: str | Sequence[str] = STANDARD
 
     def __post_init__(self) -> None:
         if isinstance(self.units, str) and self.units != ALL:
@@ -154,6 +161,7 @@ class Design:
             if value not in known:
                 words = [k for k in known if k is not None]
                 raise UsageError(f"unknown {name} {value!r}; {nearest(str(value), words)}")
+        object.__setattr__(self, "observables", words_of(self.observables))
         from lrplan.measure.modalities import modalities
 
         modality = modalities.get(self.modality)
@@ -214,4 +222,5 @@ class Design:
         """Return plain values for JSON."""
         out = asdict(self)
         out["measure"] = list(self.measures)
+        out["observables"] = list(self.observables)
         return out

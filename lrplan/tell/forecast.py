@@ -6,16 +6,22 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from lrplan.classifiers.splits import organism_folds
-from lrplan.errors import UsageError
+from lrplan.arguments import generator
+from lrplan.classifiers import seeded
+from lrplan.classifiers.splits import Splits
+from lrplan.cohort import as_cohort
+from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
-from lrplan.measure.examples import FOLDS, Examples, make_examples
+from lrplan.measure.trajectories import Trajectories, observe_cohort
+from lrplan.randomness import Streams
 from lrplan.registry import nearest
+from lrplan.tell.combine import Probabilities
 from lrplan.tell.intervals import Bootstrap, Interval
 from lrplan.threads import threads
 
@@ -23,9 +29,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from lrplan.classifiers.rule_classifier import RuleClassifier
+    from lrplan.classifiers.calibrated import Calibrated
     from lrplan.cohort.store import Cohort
 
+FOLDS = 5
+"""Folds of a cross-validation over organisms, and so the least organisms of a rule."""
 REPEATS = 2
 SPLITS = ("organism", "layer")
 SINGULAR = {
@@ -53,6 +61,9 @@ class Forecast:
     accuracy : Interval
         Balanced accuracy for one recorded population of an organism that was not seen, under
         conditions that were; over two draws of units, noise and folds.
+    animal : Interval or None
+        The same for all recorded areas of an organism together, as `Probabilities.by_animal`
+        combines them; None where one area of each is recorded.
     bits : Interval
         What one recording tells about the rule.
     held_out : dict of str to Interval or None
@@ -76,6 +87,7 @@ class Forecast:
     design: Design
     split: str
     accuracy: Interval
+    animal: Interval | None
     bits: Interval
     held_out: dict[str, Interval | None]
     confusion: xr.DataArray
@@ -108,6 +120,7 @@ class Forecast:
             "split": self.split,
             "shuffled_labels": self.shuffled,
             "accuracy": self.accuracy.to_json(),
+            "animal": self.animal and self.animal.to_json(),
             "chance": self.chance,
             "bits": self.bits.to_json(),
             "held_out": {k: v and v.to_json() for k, v in self.held_out.items()},
@@ -119,13 +132,13 @@ class Forecast:
     def to_dataframe(self) -> pd.DataFrame:
         """Return the accuracies: one row per condition, with interval and chance.
 
-        Rows are ``known`` and the conditions of `held_out`; columns are ``accuracy``, ``low``,
-        ``high`` (NaN where none was held out) and ``chance``. The confusion is a labelled array
+        Rows are ``known``, ``animal`` and the conditions of `held_out`; columns are ``accuracy``, ``low``,
+        ``high`` (NaN where there is none) and ``chance``. The confusion is a labelled array
         of its own: ``forecast.confusion.to_dataframe()`` is its long form.
         """
         import pandas as pd
 
-        rows = {"known": self.accuracy, **self.held_out}
+        rows = {"known": self.accuracy, "animal": self.animal, **self.held_out}
         columns = ["accuracy", "low", "high", "chance"]
         missing = (float("nan"),) * 3
         values = [
@@ -159,24 +172,24 @@ class Forecast:
 
 
 def forecast(
-    cohort: Cohort,
+    cohort: Cohort | str | Path,
     design: Design,
     *,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
     shuffle_labels: bool = False,
     split: str = "organism",
     held_out: bool = True,
-    classifier: RuleClassifier | None = None,
+    classifier: Calibrated | None = None,
 ) -> Forecast:
     """Forecast how well a Design tells the rules of a cohort apart.
 
     Parameters
     ----------
-    cohort : Cohort
-        Organisms whose rules are known.
+    cohort : Cohort, str or Path
+        Organisms whose rules are known, or the name or path of a cohort.
     design : Design
         The planned experiment.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
         Source of units, noise, splits and forests.
     shuffle_labels : bool, default False
         Whether organisms swap rules at random: the accuracy must then be chance.
@@ -185,7 +198,7 @@ def forecast(
         and so flatters the accuracy.
     held_out : bool, default True
         Whether to hold out architectures, tasks and hyperparameter settings, too.
-    classifier : RuleClassifier, optional
+    classifier : Calibrated, optional
         Cloned and fitted for each fold; by default one with its default settings.
 
     Returns
@@ -202,71 +215,63 @@ def forecast(
 
     Examples
     --------
-    >>> import numpy as np, lrplan
-    >>> cohort = lrplan.open_cohort("starter")
+    >>> import lrplan
     >>> design = lrplan.Design(units=300, noise=0.1)
-    >>> plan = lrplan.forecast(cohort, design, rng=np.random.default_rng(0))
+    >>> plan = lrplan.forecast("starter", design, rng=0, held_out=False)
     >>> plan.accuracy.low > plan.chance
     True
     """
+    cohort = as_cohort(cohort)
+    check_design(design)
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}; {nearest(split, SPLITS)}")
-    seed, generators = streams(rng)
-    made = [
-        make_examples(cohort, design, rng=s, shuffle_seed=seed if shuffle_labels else None).finite(
-            cohort.name
-        )
-        for s in generators
-    ]
-    repeats = [e for e, _ in made]
-    examples = repeats[0]
-    rules, organisms = examples.rules, examples.organisms
-    groups = organisms if split == "organism" else np.arange(len(rules)).astype(str)
-    jobs: list[tuple[Examples, np.ndarray]] = [
-        (e, organism_folds(rules, groups, FOLDS, folds_rng(seed, i))) for i, e in enumerate(repeats)
-    ]
-    conditions = []
+    streams, recorders = draw_streams(generator(rng))
+    made = [observe_cohort(cohort, design, rng=r) for r in recorders]
+    if shuffle_labels:
+        made = [t.telling("rule", shuffle=streams.rng("shuffled labels")) for t in made]
+    check_rules(made[0], cohort.name)
+    repeats, lost = zip(*(t.finite(cohort.name) for t in made), strict=True)
+    some = repeats[0]
+    rules, organisms = some.y, some.organisms
+    groups = organisms if split == "organism" else np.arange(len(some)).astype(str)
+    tests = [within_known(t, groups, streams, repeat) for repeat, t in enumerate(repeats)]
     if held_out:
         for name, label in HELD_OUT.items():
-            values, index = np.unique(examples.labels[label], return_inverse=True)
-            if len(values) > 1:
-                conditions.append(name)
-                jobs.append((examples, index))
-    predicted = cross_predict(jobs, groups, seed=seed, classifier=classifier)
-    known = np.stack(predicted[:REPEATS])
-    unseen = dict(zip(conditions, predicted[REPEATS:], strict=True))
+            whole = Splits.of_folds(some.label(label))
+            if len(whole) > 1:
+                tests.append(Tested(some, whole, (name,)))
+    found = cross_predict(tests, groups, streams=streams, classifier=classifier)
+    known = found[:REPEATS]
+    unseen = {t.purpose[0]: p for t, p in zip(tests[REPEATS:], found[REPEATS:], strict=True)}
+    bootstrap = Bootstrap(rules, organisms, rng=streams.rng("bootstrap"))
     kinds = np.unique(rules)
-    bootstrap = Bootstrap(rules, organisms, rng=np.random.default_rng(seed + 1))
-    accuracy = bootstrap.balanced(kinds[known.argmax(-1)] == rules)
-
-    dropped = sorted({name for _, names in made for name in names})
-    warnings = _warnings(cohort, design, examples, split, dropped)
+    warnings = _warnings(cohort, design, some, split, sorted({n for names in lost for n in names}))
     accuracies: dict[str, Interval | None] = {}
     for name in HELD_OUT:
-        p = unseen.get(name)
+        p = unseen.get(str(name))
         accuracies[name] = None
         if p is None:
             if held_out:
                 warnings.append(f"the cohort has one {SINGULAR[name]}; none could be held out")
-        elif np.isnan(p).any():
+        elif p.missing:
             warnings.append(f"some {name} cannot be held out: no other has all the rules")
         else:
-            accuracies[name] = bootstrap.balanced(kinds[p.argmax(-1)] == rules)
-    truth = np.searchsorted(kinds, rules)
-    surprise = np.log2(known[:, np.arange(len(truth)), truth])
+            accuracies[name] = bootstrap.balanced(p.right)
+    surprise = np.log2(np.stack([p.of_truth for p in known]))
     told = bootstrap.balanced(np.log2(len(kinds)) + surprise)
     bits = Interval(max(told.mean, 0.0), max(told.low, 0.0), max(told.high, 0.0))
-    pairs, inseparable = _pairs(known, rules, kinds, bootstrap)
+    pairs, inseparable = _pairs(known, bootstrap)
     return Forecast(
         cohort=cohort.name,
         organisms=len(np.unique(organisms)),
-        populations=len(rules),
+        populations=len(some),
         design=design,
         split=split,
-        accuracy=accuracy,
+        accuracy=bootstrap.balanced(np.stack([p.right for p in known])),
+        animal=_of_animals(known, streams) if split == "organism" else None,
         bits=bits,
         held_out=accuracies,
-        confusion=_confusion(known, rules, kinds),
+        confusion=_confusion(known),
         pairs=pairs,
         inseparable=inseparable,
         warnings=warnings,
@@ -274,59 +279,140 @@ def forecast(
     )
 
 
+def draw_streams(
+    rng: np.random.Generator,
+) -> tuple[Streams, list[np.random.Generator]]:
+    """Draw the streams of a forecast, and the source of units and noise of each repeat.
+
+    The sources are drawn and not keyed, so that a seed records what it has always recorded.
+    """
+    streams = Streams.draw(rng)
+    return streams, [np.random.default_rng(int(s)) for s in rng.integers(2**63, size=REPEATS)]
+
+
+def check_design(design: object) -> None:
+    """Raise `UsageError` for what is no Design."""
+    if not isinstance(design, Design):
+        raise UsageError(f"design is {design!r}; expected a Design, such as Design(units=300)")
+
+
+def check_rules(trajectories: Trajectories, cohort: str, least: int = FOLDS) -> None:
+    """Refuse recordings of too few rules, or of too few organisms of one.
+
+    Raises
+    ------
+    DataError
+        With the rule, how many organisms there are, and how many are needed.
+    """
+    _, first = np.unique(trajectories.organisms, return_index=True)
+    kinds, counts = np.unique(trajectories.label("rule")[first], return_counts=True)
+    if len(kinds) < 2:
+        raise DataError(
+            f"the cohort {cohort!r} has usable organisms of {len(kinds)} rule "
+            f"({', '.join(kinds)}); at least 2 are needed to tell them apart"
+        )
+    if counts.min() < least:
+        few = str(kinds[counts.argmin()])
+        raise DataError(
+            f"the cohort {cohort!r} has {counts.min()} usable organisms of the rule {few!r}; "
+            f"at least {least} of each are needed to test on organisms that were not seen"
+        )
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Recordings that are told by classifiers which did not see their group.
+
+    Parameters
+    ----------
+    trajectories : Trajectories
+        The recordings.
+    splits : Splits
+        One round, in which each is tested once.
+    purpose : tuple of str or int
+        Keys the classifiers.
+    """
+
+    trajectories: Trajectories
+    splits: Splits
+    purpose: tuple[str | int, ...]
+
+
+def within_known(
+    trajectories: Trajectories, groups: np.ndarray, streams: Streams, repeat: int
+) -> Tested:
+    """Return the test within known conditions: groups are dealt into folds."""
+    folds = Splits.dealt(trajectories.y, groups, folds=FOLDS, rng=streams.rng("folds", repeat))
+    return Tested(trajectories, folds, ("known", repeat))
+
+
 def cross_predict(
-    jobs: Sequence[tuple[Examples, np.ndarray]],
+    tests: Sequence[Tested],
     groups: np.ndarray,
     *,
-    seed: int,
-    classifier: RuleClassifier | None = None,
-) -> list[np.ndarray]:
+    streams: Streams,
+    classifier: Calibrated | None = None,
+) -> list[Probabilities]:
     """Predict each recording by classifiers that did not see its fold.
 
     Parameters
     ----------
-    jobs : sequence of (Examples, array (recording,) of int)
-        What is predicted, and the fold in which each recording is tested.
+    tests : sequence of Tested
+        What is predicted.
     groups : array (recording,)
         What the classifier keeps together in its own cross-validation.
-    seed : int
+    streams : Streams
         Seeds the classifiers.
-    classifier : RuleClassifier, optional
+    classifier : Calibrated, optional
         What to clone and fit.
 
     Returns
     -------
-    list of array (recording, rule)
-        Probabilities for each job; NaN where the training folds lack a rule.
+    list of Probabilities
+        For each test; missing where training lacks two groups of a rule.
     """
-    from sklearn.base import clone
+    from lrplan.classifiers.calibrated_forest import calibrated_forest
 
-    from lrplan.classifiers.rule_classifier import RuleClassifier
+    base = calibrated_forest() if classifier is None else classifier
+    features = [t.trajectories.features().values for t in tests]
 
-    base = RuleClassifier() if classifier is None else classifier
+    def predict(task: tuple[int, np.ndarray]) -> np.ndarray:
+        place, test = task
+        y, train = tests[place].trajectories.y, ~test
+        kinds = np.unique(y)
+        # Choosing settings takes two of each rule.
+        if any(len(np.unique(groups[train & (y == k)])) < 2 for k in kinds):
+            return np.full((test.sum(), len(kinds)), np.nan)
+        model = seeded(base, streams.seed("classifier", *tests[place].purpose))
+        model.fit(features[place][train], y[train], groups=groups[train])
+        return model.predict_proba(features[place][test])
 
-    def predict(task: tuple[int, int]) -> np.ndarray:
-        job, k = task
-        examples, fold = jobs[job]
-        kinds = np.unique(examples.rules)
-        train = fold != k
-        if len(np.unique(examples.rules[train])) < len(kinds):
-            return np.full(((~train).sum(), len(kinds)), np.nan)
-        model = clone(base).set_params(random_state=seed + job)
-        model.fit(examples.values[train], examples.rules[train], groups[train])
-        return model.predict_proba(examples.values[~train])
-
-    tasks = [(job, int(k)) for job, (_, fold) in enumerate(jobs) for k in np.unique(fold)]
-    out = [np.full((len(groups), len(np.unique(e.rules))), np.nan) for e, _ in jobs]
+    tasks = [(place, test) for place, t in enumerate(tests) for test in t.splits]
+    out = [np.full((len(groups), len(np.unique(t.trajectories.y))), np.nan) for t in tests]
     with ThreadPoolExecutor(threads()) as pool:
-        for (job, k), p in zip(tasks, pool.map(predict, tasks), strict=True):
-            out[job][jobs[job][1] == k] = p
-    return out
+        for (place, test), p in zip(tasks, pool.map(predict, tasks), strict=True):
+            out[place][test] = p
+    return [
+        Probabilities.of(p, np.unique(t.trajectories.y), t.trajectories.labels)
+        for p, t in zip(out, tests, strict=True)
+    ]
 
 
-def _confusion(p: np.ndarray, rules: np.ndarray, kinds: np.ndarray) -> xr.DataArray:
-    predicted = kinds[p.argmax(-1)]
-    shares = [[(predicted[:, rules == a] == b).mean() for b in kinds] for a in kinds]
+def _of_animals(known: Sequence[Probabilities], streams: Streams) -> Interval | None:
+    """Return the accuracy for all areas of an animal together; None where each has one."""
+    together = [p.by_animal() for p in known]
+    some = together[0]
+    if len(some.told) == len(known[0].told):
+        return None
+    animals = np.asarray(some.table["animal"].values)
+    bootstrap = Bootstrap(some.told, animals, rng=streams.rng("bootstrap", "animals"))
+    return bootstrap.balanced(np.stack([p.right for p in together]))
+
+
+def _confusion(known: Sequence[Probabilities]) -> xr.DataArray:
+    kinds, told = known[0].rules, known[0].told
+    answers = np.stack([p.answers for p in known])
+    shares = [[(answers[:, told == a] == b).mean() for b in kinds] for a in kinds]
     return xr.DataArray(
         np.array(shares),
         dims=("true", "predicted"),
@@ -337,14 +423,16 @@ def _confusion(p: np.ndarray, rules: np.ndarray, kinds: np.ndarray) -> xr.DataAr
 
 
 def _pairs(
-    p: np.ndarray, rules: np.ndarray, kinds: np.ndarray, bootstrap: Bootstrap
+    known: Sequence[Probabilities], bootstrap: Bootstrap
 ) -> tuple[xr.DataArray, list[tuple[str, str]]]:
     """Return the accuracy between each two rules, and the pairs not shown to be above chance."""
+    kinds, told = known[0].rules, known[0].told
+    p = np.stack([each.values for each in known])
     matrix = np.full((len(kinds), len(kinds)), np.nan)
     inseparable = []
     for i, j in combinations(range(len(kinds)), 2):
         first = p[..., i] > p[..., j]
-        right = np.where(rules == kinds[i], first, ~first).astype(float)
+        right = np.where(told == kinds[i], first, ~first).astype(float)
         found = bootstrap.balanced(right, rules=(kinds[i], kinds[j]))
         matrix[i, j] = matrix[j, i] = found.mean
         if found.low <= 0.5:
@@ -374,7 +462,7 @@ def recorded_whole(cohort: Cohort, design: Design, populations: np.ndarray) -> l
 
 
 def _warnings(
-    cohort: Cohort, design: Design, examples: Examples, split: str, dropped: Sequence[str]
+    cohort: Cohort, design: Design, trajectories: Trajectories, split: str, dropped: Sequence[str]
 ) -> list[str]:
     out = []
     if split == "layer":
@@ -382,7 +470,7 @@ def _warnings(
             "split by layer: layers of one organism stand on both sides, so the accuracy within "
             "known conditions is flattered"
         )
-    out += recorded_whole(cohort, design, examples.populations)
+    out += recorded_whole(cohort, design, trajectories.populations)
     shown = design.stimuli
     if "paired" in design.measures and shown is not None and shown > cohort.pair_stimuli:
         out.append(f"the cohort holds {cohort.pair_stimuli} stimuli for paired, fewer than asked")
@@ -392,14 +480,3 @@ def _warnings(
     if dropped:
         out.append(f"not finite in some recording, and so left out for all: {', '.join(dropped)}")
     return out
-
-
-def streams(rng: np.random.Generator) -> tuple[int, list[np.random.Generator]]:
-    """Return a seed and a generator for each repeat of units and noise."""
-    seed = int(rng.integers(2**31))
-    return seed, [np.random.default_rng(int(s)) for s in rng.integers(2**63, size=REPEATS)]
-
-
-def folds_rng(seed: int, repeat: int) -> np.random.Generator:
-    """Return the generator that deals organisms into the folds of one repeat."""
-    return np.random.default_rng(seed + repeat)

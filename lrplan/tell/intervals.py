@@ -125,7 +125,6 @@ class Bootstrap:
     def __init__(
         self, labels: np.ndarray, organisms: np.ndarray, *, rng: np.random.Generator
     ) -> None:
-        self._rng = rng
         self._rounds = rng.spawn(1)[0]
         self._picked: dict[int, np.ndarray] = {}
         self._rules = np.unique(labels)
@@ -137,31 +136,8 @@ class Bootstrap:
             self._members.append((rows, index, draws))
 
     def balanced(self, values: np.ndarray, rules: Sequence[object] | None = None) -> Interval:
-        """Return the mean over rules of the mean over recordings, with its interval.
-
-        Parameters
-        ----------
-        values : array (recording,) or (repeat, recording)
-            One figure per recording, such as 1 where it was classified right. Repeats (other
-            draws of units, noise and folds) are averaged, and resampled as organisms are, so that
-            the interval holds what differs between them.
-        rules : sequence, optional
-            Only these rules count.
-        """
-        values = np.atleast_2d(values).astype(float)
-        means, resampled = [], []
-        for rule, (rows, index, draws) in zip(self._rules, self._members, strict=True):
-            if rules is not None and rule not in rules:
-                continue
-            count = np.bincount(index)
-            totals = np.stack([np.bincount(index, weights=v[rows]) for v in values])
-            means.append(totals.sum() / count.sum() / len(values))
-            resampled.append((totals @ draws.T) / (draws @ count))
-        each = np.mean(resampled, axis=0)  # repeat, resample
-        picked = self._rng.integers(len(values), size=each.shape)
-        tail = (1 - CONFIDENCE) / 2
-        low, high = np.quantile(np.take_along_axis(each, picked, axis=0).mean(0), [tail, 1 - tail])
-        return Interval(float(np.mean(means)), float(low), float(high))
+        """Return the interval of what `estimate` finds."""
+        return self.estimate(values, rules).interval
 
     def estimate(self, values: np.ndarray, rules: Sequence[object] | None = None) -> Estimate:
         """Return the mean over rules of the mean over recordings, with its distribution.
@@ -171,8 +147,9 @@ class Bootstrap:
         Parameters
         ----------
         values : array (recording,) or (round, recording)
-            One figure per recording; NaN where it was not tested. Rounds are resampled as
-            organisms are.
+            One figure per recording, such as 1 where it was classified right; NaN where it was not
+            tested. Rounds (other draws of units, noise and folds) are averaged, and resampled as
+            organisms are, so that the interval holds what differs between them.
         rules : sequence, optional
             Only these rules count.
 

@@ -2,42 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
 from itertools import product
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from lrplan.arguments import generator
 from lrplan.classifiers.bagging import out_of_bag_votes
-from lrplan.classifiers.splits import organism_folds
+from lrplan.cohort import as_cohort
 from lrplan.errors import UsageError
 from lrplan.measure.design import Design, Schedule
-from lrplan.measure.examples import FOLDS, Examples, assemble, check_rules, shuffled_rules
-from lrplan.measure.features import Features, Observed, observe
 from lrplan.measure.recording import check_held, draw_key, usable
-from lrplan.tell.forecast import cross_predict, recorded_whole, streams
+from lrplan.measure.trajectories import Observed, Trajectories, observe_designs
+from lrplan.randomness import Streams
+from lrplan.tell.forecast import (
+    check_design,
+    check_rules,
+    cross_predict,
+    draw_streams,
+    recorded_whole,
+    within_known,
+)
 from lrplan.tell.intervals import Bootstrap
 from lrplan.threads import threads
 
 if TYPE_CHECKING:
-    from lrplan.classifiers.rule_classifier import RuleClassifier
+    from lrplan.classifiers.calibrated import Calibrated
     from lrplan.cohort.store import Cohort
 
 
 def sweep(
-    cohort: Cohort,
+    cohort: Cohort | str | Path,
     design: Design,
     *,
-    units: Sequence[int],
-    noise: Sequence[float],
-    rng: np.random.Generator,
-    schedules: Sequence[Schedule] | None = None,
-    measure: Sequence[str] | None = None,
+    units: int | Sequence[int],
+    noise: float | Sequence[float],
+    rng: np.random.Generator | int,
+    schedules: Schedule | Sequence[Schedule] | None = None,
+    measure: str | Sequence[str] | None = None,
     shuffle_labels: bool = False,
-    classifier: RuleClassifier | None = None,
+    classifier: Calibrated | None = None,
 ) -> xr.Dataset:
     """Forecast the accuracy for every combination of units, noise and schedule.
 
@@ -50,22 +58,22 @@ def sweep(
     Parameters
     ----------
     cohort, design
-        As for `forecast`; the design gives all but units, noise, and schedule and measure where
-        these are listed.
-    units : sequence of int
+        As for `forecast`: a cohort, its name or path; the design gives all but units, noise,
+        and schedule and measure where these are listed.
+    units : int or sequence of int
         Recorded per population.
-    noise : sequence of float
+    noise : float or sequence of float
         In units of the signal's standard deviation.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
         Each combination gets the same stream, so that they differ by the design alone.
-    schedules : sequence of Schedule, optional
+    schedules : Schedule or sequence of Schedule, optional
         By default the design's own, and no such dimension.
-    measure : sequence of str, optional
+    measure : str or sequence of str, optional
         Measures (or several joined by commas), one after the other; by default the design's own,
         and no such dimension.
     shuffle_labels : bool, default False
         Whether organisms swap rules at random: the accuracy must then be chance.
-    classifier : RuleClassifier, optional
+    classifier : Calibrated, optional
         Tested in five folds for each combination: then each is what `forecast` with the same
         `rng` and classifier finds, at the price of as many forecasts.
 
@@ -84,31 +92,33 @@ def sweep(
     DataError
         If the cohort has too few rules or organisms.
     """
-    for name, given in (
-        ("units", units),
-        ("noise", noise),
-        ("schedules", schedules),
-        ("measure", measure),
-    ):
-        if given is not None and not len(given):
-            raise UsageError(f"{name} is empty; name at least one")
-    listed = [design.schedule] if schedules is None else list(schedules)
-    designs = [design] if measure is None else [design.with_(measure=m) for m in measure]
+    cohort = as_cohort(cohort)
+    check_design(design)
+    counts, levels = _listed(units, "units"), _listed(noise, "noise")
+    planned = [design.schedule] if schedules is None else _listed(schedules, "schedules")
+    measures = None if measure is None else _listed(measure, "measure")
+    designs = [design] if measures is None else [design.with_(measure=m) for m in measures]
+    for s in planned:
+        if not isinstance(s, Schedule):
+            raise UsageError(f"schedules holds {s!r}; expected Schedules, as Schedule(sessions=5)")
     whole: dict[str, None] = {}
-    for u, n, d in product(units, noise, designs):
+    for u, n, d in product(counts, levels, designs):
         # A design that cannot be is refused before any work.
         asked = d.with_(units=u, noise=n)
         populations = usable(cohort, asked, None)
         check_held(cohort, asked, populations)
         whole |= dict.fromkeys(recorded_whole(cohort, asked, populations))
+    streams, recorders = draw_streams(generator(rng))
+    keys = [draw_key(r) for r in recorders]
     found = [
         _sweep_measure(
             cohort,
-            d.with_(units=max(units), noise=max(noise)),
-            units=list(units),
-            noise=list(noise),
-            schedules=listed,
-            rng=deepcopy(rng),
+            d.with_(units=max(counts), noise=max(levels)),
+            units=counts,
+            noise=levels,
+            schedules=planned,
+            keys=keys,
+            streams=streams,
             shuffle_labels=shuffle_labels,
             classifier=classifier,
         )
@@ -116,14 +126,14 @@ def sweep(
     ]
     dims = ("measure", "units", "noise", "schedule")
     figures = np.stack([each for each, _, _ in found])
-    sessions = [len(s.checkpoints(cohort.checkpoints)) for s in listed]
+    sessions = [len(s.checkpoints(cohort.checkpoints)) for s in planned]
     out = xr.Dataset(
         {name: (dims, figures[..., k]) for k, name in enumerate(("accuracy", "low", "high"))},
         coords={
             "measure": ["+".join(d.measures) for d in designs],
-            "units": list(units),
-            "noise": list(noise),
-            "schedule": [_schedule_name(s, n) for s, n in zip(listed, sessions, strict=True)],
+            "units": counts,
+            "noise": levels,
+            "schedule": [_schedule_name(s, n) for s, n in zip(planned, sessions, strict=True)],
             "sessions": ("schedule", sessions),
         },
     )
@@ -134,6 +144,15 @@ def sweep(
     if schedules is None:
         out = out.isel(schedule=0, drop=True)
     return out.isel(measure=0, drop=True) if measure is None else out
+
+
+def _listed(given: Any, name: str) -> list[Any]:
+    """Return what was given as a list: one of a kind is a list of one."""
+    if isinstance(given, str | Schedule) or np.ndim(given) == 0:
+        return [given]
+    if not len(given):
+        raise UsageError(f"{name} is empty; name at least one")
+    return list(given)
 
 
 def _schedule_name(schedule: Schedule, sessions: int) -> str:
@@ -153,58 +172,53 @@ def _sweep_measure(
     units: list[int],
     noise: list[float],
     schedules: list[Schedule],
-    rng: np.random.Generator,
+    keys: list[int],
+    streams: Streams,
     shuffle_labels: bool,
-    classifier: RuleClassifier | None,
+    classifier: Calibrated | None,
 ) -> tuple[np.ndarray, int, set[str]]:
     """Return mean, low and high for (units, noise, schedule), the number of rules, what is lost."""
-    seed, repeats = streams(rng)
-    chosen = usable(cohort, design, None)
-    labels = {k: v.astype(str) for k, v in cohort.labels(chosen).items()}
-    check_rules(cohort, labels, FOLDS)
+    populations = usable(cohort, design, None)
     shape = (len(units), len(noise), len(schedules))
     cells = list(np.ndindex(shape))
-    rules = shuffled_rules(labels, seed) if shuffle_labels else labels["rule"]
-    right = np.empty((len(cells), len(repeats), len(chosen)))
+    right = np.empty((len(cells), len(keys), len(populations)))
     lost: set[str] = set()
-
-    def finite(features: Features) -> Examples:
-        examples, dropped = assemble(features, chosen, labels, rules).finite(cohort.name)
-        lost.update(dropped)
-        return examples
-
-    for repeat, stream in enumerate(repeats):
-        # In a function of its own, so that one repeat is forgotten before the next is recorded.
-        right[:, repeat] = _right(
-            observe(
-                cohort,
-                design,
-                key=draw_key(stream),
-                populations=chosen,
-                units=units,
-                noise=noise,
-                schedules=schedules,
-            ),
-            finite,
-            cells,
-            seed=seed + repeat,
-            classifier=classifier,
+    for repeat, key in enumerate(keys):
+        observed = observe_designs(
+            cohort,
+            design,
+            key=key,
+            populations=populations,
+            units=units,
+            noise=noise,
+            schedules=schedules,
         )
+        some = observed.trajectories()
+        check_rules(some, cohort.name)
+        if shuffle_labels:
+            some = some.telling("rule", shuffle=streams.rng("shuffled labels"))
+        right[:, repeat] = _right(
+            observed, some.y, cells, lost, cohort.name, streams, repeat, classifier
+        )
+        # Forgotten before the next is recorded.
+        del observed
     figures = np.empty((*shape, 3))
+    bootstrap = Bootstrap(some.y, some.organisms, rng=streams.rng("bootstrap"))
     for cell, values in zip(cells, right, strict=True):
-        bootstrap = Bootstrap(rules, labels["organism"], rng=np.random.default_rng(seed + 1))
         found = bootstrap.balanced(values)
         figures[cell] = found.mean, found.low, found.high
-    return figures, len(np.unique(rules)), lost
+    return figures, len(np.unique(some.y)), lost
 
 
 def _right(
     observed: Observed,
-    examples: Callable[[Features], Examples],
+    told: np.ndarray,
     cells: Sequence[tuple[int, ...]],
-    *,
-    seed: int,
-    classifier: RuleClassifier | None,
+    lost: set[str],
+    cohort: str,
+    streams: Streams,
+    repeat: int,
+    classifier: Calibrated | None,
 ) -> np.ndarray:
     """Return whether each recording's rule was found, (cell, recording).
 
@@ -212,30 +226,40 @@ def _right(
     """
 
     def judge(cell: tuple[int, ...]) -> np.ndarray:
-        e = examples(observed.features(*cell))
-        if classifier is None:
-            p = out_of_bag_votes(e.values, e.rules, e.organisms, seed=seed)
-        else:
-            fold = organism_folds(e.rules, e.organisms, FOLDS, np.random.default_rng(seed))
-            [p] = cross_predict([(e, fold)], e.organisms, seed=seed, classifier=classifier)
-        return np.asarray(np.unique(e.rules)[p.argmax(axis=1)] == e.rules)
+        t, dropped = _finite(observed, cell, told, cohort)
+        lost.update(dropped)
+        if classifier is not None:
+            tested = within_known(t, t.organisms, streams, repeat)
+            [p] = cross_predict([tested], t.organisms, streams=streams, classifier=classifier)
+            return p.right
+        seed = streams.seed("bagging", repeat)
+        votes = out_of_bag_votes(t.features().values, t.y, t.organisms, seed=seed)
+        return np.asarray(np.unique(t.y)[votes.argmax(axis=1)] == t.y)
 
     # Tests in folds bring threads of their own.
     with ThreadPoolExecutor(threads() if classifier is None else 1) as pool:
         return np.stack(list(pool.map(judge, cells)))
 
 
+def _finite(
+    observed: Observed, cell: tuple[int, ...], told: np.ndarray, cohort: str
+) -> tuple[Trajectories, list[str]]:
+    return observed.trajectories(*cell).telling(told).finite(cohort)
+
+
 def accuracy_by_units(
-    cohort: Cohort,
+    cohort: Cohort | str | Path,
     design: Design,
     *,
-    rng: np.random.Generator,
-    classifier: RuleClassifier | None = None,
+    rng: np.random.Generator | int,
+    classifier: Calibrated | None = None,
 ) -> xr.Dataset:
     """Return a `sweep` over units around the design's, at its noise.
 
     Where the design takes all units, over parts of what is stored.
     """
+    cohort = as_cohort(cohort)
+    check_design(design)
     most = min(int(cohort.stored_units(m).min()) for m in design.measures)
     centre = most if design.all_units else design.unit_count
     units = _around(centre, (0.03, 0.1, 0.3, 1), least=1, most=most)
@@ -243,16 +267,18 @@ def accuracy_by_units(
 
 
 def accuracy_by_noise(
-    cohort: Cohort,
+    cohort: Cohort | str | Path,
     design: Design,
     *,
-    rng: np.random.Generator,
-    classifier: RuleClassifier | None = None,
+    rng: np.random.Generator | int,
+    classifier: Calibrated | None = None,
 ) -> xr.Dataset:
     """Return a `sweep` over noise around the design's, at its units.
 
     Where the design takes all units, at as many as are stored of every population.
     """
+    cohort = as_cohort(cohort)
+    check_design(design)
     most = min(int(cohort.stored_units(m).min()) for m in design.measures)
     units = most if design.all_units else design.unit_count
     centre = design.noise or 0.1

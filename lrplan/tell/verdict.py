@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 
-from lrplan.classifiers.rule_classifier import RuleClassifier
-from lrplan.classifiers.splits import organism_folds
+from lrplan.arguments import generator
+from lrplan.classifiers import seeded
+from lrplan.classifiers.calibrated import Calibrated
+from lrplan.classifiers.calibrated_forest import calibrated_forest
+from lrplan.classifiers.splits import Splits
+from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design, Schedule
-from lrplan.measure.examples import FOLDS, Examples, make_examples
-from lrplan.measure.features import features
 from lrplan.measure.recording import Recording
+from lrplan.measure.trajectories import Features, Trajectories, observe, observe_cohort
+from lrplan.randomness import Streams
 from lrplan.registry import nearest
-from lrplan.tell.forecast import cross_predict
+from lrplan.tell.combine import Probabilities
+from lrplan.tell.forecast import Tested, check_rules, cross_predict, within_known
 from lrplan.tell.intervals import Bootstrap, Interval
+from lrplan.terms import POSITIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
 
 MODALITY_OF = {"spikes": "counts", "dff": "ideal", "virtual": "ideal"}
 EXCLUDED_AT = 0.05
-FAR = 0.99
+TOO_FAR = 0.99
 NEIGHBOURS = 5
 SHUFFLES = 20
 LEAST_UNITS = 10
@@ -48,7 +54,9 @@ class Verdict:
     design : Design
         How the recording was made, inferred from it; the classifier was trained under it.
     probabilities : dict of str to float
-        Calibrated probability of each rule.
+        Calibrated probability of each rule, all recorded areas together.
+    areas : list of dict
+        What each recorded area says alone: ``animal``, ``area``, ``probabilities``.
     set : list of str
         Rules not excluded at 95%.
     answer : str or None
@@ -78,6 +86,7 @@ class Verdict:
     recording: dict[str, Any]
     design: Design
     probabilities: dict[str, float]
+    areas: list[dict[str, Any]]
     set: list[str]
     answer: str | None
     reasons: list[str]
@@ -96,6 +105,7 @@ class Verdict:
             "recording": self.recording,
             "design": self.design.to_json(),
             "probabilities": self.probabilities,
+            "areas": self.areas,
             "set": self.set,
             "answer": self.answer,
             "reasons": self.reasons,
@@ -267,13 +277,13 @@ def _fit_to(recording: Recording, design: Design, rng: np.random.Generator) -> R
 
 def score(
     recording: Recording,
-    cohort: Cohort,
+    cohort: Cohort | str | Path,
     *,
-    rng: np.random.Generator,
-    without: Sequence[str] = (),
+    rng: np.random.Generator | int,
+    without: str | Sequence[str] = (),
     position: str = "unknown",
     noise: float | None = None,
-    classifier: RuleClassifier | None = None,
+    classifier: Calibrated | None = None,
 ) -> Verdict:
     """Score a recording against organisms whose rules are known.
 
@@ -283,18 +293,18 @@ def score(
     Parameters
     ----------
     recording : Recording
-        As `read_nwb` returns it.
-    cohort : Cohort
-        Organisms to train on.
-    rng : numpy.random.Generator
+        As `read_nwb` returns it, of one animal; several areas are told together.
+    cohort : Cohort, str or Path
+        Organisms to train on, or the name or path of a cohort.
+    rng : numpy.random.Generator or int
         Source of units, noise, splits and forests.
-    without : sequence of str
+    without : str or sequence of str
         Organisms left out of training.
     position : {"unknown", "early", "middle", "deep"}
         Where the recorded area lies; if it is unknown, the position is no feature.
     noise : float, optional
         Noise of a response as a fraction of the signal; by default estimated from trials.
-    classifier : RuleClassifier, optional
+    classifier : Calibrated, optional
         Cloned and fitted; by default one with its default settings.
 
     Returns
@@ -309,75 +319,63 @@ def score(
     UsageError
         If `without` names an organism that the cohort does not have.
     """
+    if not isinstance(recording, Recording):
+        raise UsageError(f"recording is {recording!r}; expected a Recording, as read_nwb makes it")
+    cohort = as_cohort(cohort)
+    if position != "unknown" and position not in POSITIONS:
+        raise UsageError(f"unknown position {position!r}; {nearest(position, POSITIONS)}")
     if recording.sessions < 2:
         raise DataError(
             f"{recording.source} holds one session; a trajectory needs at least 2 sessions of the "
             "same area over learning"
         )
+    streams = Streams.draw(generator(rng))
     design, warnings = infer_design(recording, cohort, position=position, noise=noise)
-    unknown = [w for w in without if w not in cohort.organism_ids]
-    if unknown:
-        raise UsageError(
-            f"--without names {unknown[0]!r}, which the cohort {cohort.name!r} does not have; "
-            "`lrplan cohort organisms` lists them"
-        )
-    populations = cohort.usable_populations(position)
-    ids = np.array(cohort.organism_ids)[cohort.population_table["organism"].values[populations]]
-    populations = populations[~np.isin(ids, list(without))]
-    made = make_examples(cohort, design, rng=rng, populations=populations)
-    examples, dropped = made.finite(cohort.name)
+    populations = _left(cohort, position, [without] if isinstance(without, str) else without)
+    made = observe_cohort(cohort, design, rng=streams.rng("recording"), populations=populations)
+    check_rules(made, cohort.name)
+    virtual, dropped = made.finite(cohort.name)
     if dropped:
         warnings.append(f"not finite somewhere in the cohort, so left out: {', '.join(dropped)}")
-    seed = int(rng.integers(2**31))
-    fold = organism_folds(examples.rules, examples.organisms, FOLDS, np.random.default_rng(seed))
-    jobs = [(examples, fold)]
-    architectures, index = np.unique(examples.labels["architecture"], return_inverse=True)
-    if len(architectures) > 1:
-        jobs.append((examples, index))
-    base = RuleClassifier() if classifier is None else classifier
-    tested = cross_predict(jobs, examples.organisms, seed=seed, classifier=base)
-    kinds = np.unique(examples.rules)
-    bootstrap = Bootstrap(examples.rules, examples.organisms, rng=np.random.default_rng(seed + 1))
-
-    def accuracy(p: np.ndarray) -> Interval | None:
-        if np.isnan(p).any():
-            return None
-        return bootstrap.balanced(kinds[p.argmax(1)] == examples.rules)
-
-    expected = accuracy(tested[0])
-    assert expected is not None
-    model = clone(base).set_params(random_state=seed)
-    model.fit(examples.values, examples.rules, examples.organisms)
-    fitted = _fit_to(recording, design, rng)
+    base = calibrated_forest() if classifier is None else classifier
+    known, unseen = _tested(virtual, streams, base)
+    model = seeded(base, streams.seed("classifier", "all"))
+    train = virtual.features()
+    model.fit(train.values, virtual.y, groups=virtual.organisms)
+    fitted = _fit_to(recording, design, streams.rng("cut"))
     fitted = fitted if position == "unknown" else _placed(fitted, position)
 
-    def judge(r: Recording) -> tuple[np.ndarray, np.ndarray]:
-        table = features(r, scaling=design.scaling, with_position=position != "unknown")
-        values = table.values[:, [table.names.index(n) for n in examples.names]]
-        return values, model.predict_proba(values)[0]
+    def judge(r: Recording) -> tuple[np.ndarray, Probabilities]:
+        found = observe(r, scaling=design.scaling, positioned=position != "unknown")
+        values = found.with_observables(virtual.observables).features().values
+        return values, Probabilities.of(model.predict_proba(values), known.rules, found.labels)
 
-    values, p = judge(fitted)
-    truth = np.searchsorted(kinds, examples.rules)
-    own = tested[0][np.arange(len(truth)), truth]
+    values, by_area = judge(fitted)
+    areas = len(values)
+    if areas > 1:
+        # What is promised of several areas together is found out on as many of each organism.
+        known = known.by_animal(areas=areas)
+        unseen = None if unseen is None else unseen.by_animal(areas=areas)
+    expected = _accuracy(known, streams)
+    p = _together(by_area)
+    kinds = known.rules
     # A rule is excluded where its probability is lower than that of the right rule is in 95% of the
     # virtual recordings, all rules together (after split conformal prediction; Vovk et al. 2005).
-    threshold = float(np.quantile(own, EXCLUDED_AT, method="lower"))
+    threshold = float(np.quantile(known.of_truth, EXCLUDED_AT, method="lower"))
     left = [str(k) for k, q in zip(kinds, p, strict=True) if q >= threshold]
-    distance = _distance(examples, model.kept_, values)
+    distance = _distance(train, virtual.organisms, values)
     reasons = []
     if len(left) != 1:
         reasons.append(
             f"{len(left)} rules are not excluded at 95%" if left else "every rule is excluded"
         )
-    if distance["quantile"] > FAR:
+    if distance["quantile"] > TOO_FAR:
         reasons.append(
             "the recording lies farther from the virtual recordings than "
-            f"{FAR:.0%} of them lie from each other"
+            f"{TOO_FAR:.0%} of them lie from each other"
         )
     if expected.low <= 1 / len(kinds):
         reasons.append("under this design the rules cannot be told apart better than by chance")
-    best = str(kinds[p.argmax()])
-    null = _null(fitted, judge, kinds, best, rng)
     return Verdict(
         recording={
             "source": recording.source,
@@ -389,32 +387,64 @@ def score(
         },
         design=design,
         probabilities={str(k): float(q) for k, q in zip(kinds, p, strict=True)},
+        areas=by_area.rows(),
         set=left,
         answer=left[0] if not reasons else None,
         reasons=reasons,
         expected_accuracy=expected,
-        expected_held_out=accuracy(tested[1]) if len(tested) > 1 else None,
+        expected_held_out=None if unseen is None or unseen.missing else _accuracy(unseen, streams),
         chance=1 / len(kinds),
         distance=distance,
-        null=null,
+        null=_null(fitted, judge, str(kinds[p.argmax()]), streams.rng("shuffled sessions")),
         ingest=recording.ingest,
         warnings=warnings + [str(w) for w in recording.ingest.get("warnings", [])],
     )
 
 
+def _left(cohort: Cohort, position: str, without: Sequence[str]) -> np.ndarray:
+    """Return the populations to train on: those at the position, of organisms not left out."""
+    unknown = [w for w in without if w not in cohort.organism_ids]
+    if unknown:
+        raise UsageError(
+            f"--without names {unknown[0]!r}, which the cohort {cohort.name!r} does not have; "
+            "`lrplan cohort organisms` lists them"
+        )
+    populations = cohort.usable_populations(position)
+    ids = np.array(cohort.organism_ids)[cohort.population_table["organism"].values[populations]]
+    return populations[~np.isin(ids, list(without))]
+
+
+def _tested(
+    virtual: Trajectories, streams: Streams, base: Calibrated
+) -> tuple[Probabilities, Probabilities | None]:
+    """Return what virtual recordings say within known conditions, and held-out architectures."""
+    tests = [within_known(virtual, virtual.organisms, streams, 0)]
+    architectures = Splits.of_folds(virtual.label("architecture"))
+    if len(architectures) > 1:
+        tests.append(Tested(virtual, architectures, ("architecture",)))
+    found = cross_predict(tests, virtual.organisms, streams=streams, classifier=base)
+    return found[0], found[1] if len(found) > 1 else None
+
+
+def _accuracy(p: Probabilities, streams: Streams) -> Interval:
+    animals = np.asarray(p.table["animal"].values)
+    return Bootstrap(p.told, animals, rng=streams.rng("bootstrap")).balanced(p.right)
+
+
+def _together(by_area: Probabilities) -> np.ndarray:
+    """Return the rules' probabilities given all recorded areas."""
+    return by_area.values[0] if len(by_area.values) == 1 else by_area.by_animal().values[0]
+
+
 def _placed(recording: Recording, position: str) -> Recording:
-    """Return the recording with its area's position as a label."""
-    from lrplan.terms import POSITIONS
-
-    if position not in POSITIONS:
-        raise UsageError(f"unknown position {position!r}; {nearest(position, POSITIONS)}")
-    data = recording.data.assign_coords(position=("population", np.array([position])))
-    return Recording(data, recording.source, recording.kind, recording.tracked, recording.ingest)
+    """Return the recording with its areas' position as a label."""
+    where = np.full(recording.data.sizes["population"], position, dtype=object)
+    return replace(recording, data=recording.data.assign_coords(position=("population", where)))
 
 
-def _distance(examples: Examples, kept: np.ndarray, values: np.ndarray) -> dict[str, float]:
+def _distance(train: Features, organisms: np.ndarray, values: np.ndarray) -> dict[str, float]:
     """Compare the recording's distance to virtual ones with theirs to other organisms'."""
-    known = examples.values[:, kept]
+    known = train.values
     centre = np.median(known, axis=0)
     low, high = np.quantile(known, [0.1, 0.9], axis=0)
     spread = np.where(high > low, high - low, 1)
@@ -424,28 +454,33 @@ def _distance(examples: Examples, kept: np.ndarray, values: np.ndarray) -> dict[
         return np.asarray(np.clip((x - centre) / spread, -5, 5))
 
     placed = place(known)
-    per_organism = int(np.unique(examples.organisms, return_counts=True)[1].max())
+    per_organism = int(np.unique(organisms, return_counts=True)[1].max())
     search = NearestNeighbors(n_neighbors=NEIGHBOURS + per_organism).fit(placed)
 
     def nearest_mean(rows: np.ndarray, own: np.ndarray | None) -> np.ndarray:
         distances, neighbours = search.kneighbors(rows)
         if own is not None:
-            distances[examples.organisms[neighbours] == own[:, None]] = np.inf
+            distances[organisms[neighbours] == own[:, None]] = np.inf
         return np.sort(distances, axis=1)[:, :NEIGHBOURS].mean(axis=1)
 
     scale = np.sqrt(placed.shape[1])
-    typical = nearest_mean(placed, examples.organisms) / scale
-    value = float(nearest_mean(place(np.nan_to_num(values[:, kept])), None)[0] / scale)
+    typical = nearest_mean(placed, organisms) / scale
+    value = float(nearest_mean(place(np.nan_to_num(values)), None).mean() / scale)
     return {"value": value, "quantile": float((typical < value).mean())}
 
 
 def _null(
-    recording: Recording, judge: Any, kinds: np.ndarray, best: str, rng: np.random.Generator
+    recording: Recording,
+    judge: Callable[[Recording], tuple[np.ndarray, Probabilities]],
+    best: str,
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
     """Judge the recording again with its sessions in random order."""
-    found = np.array([judge(recording.with_shuffled_sessions(rng))[1] for _ in range(SHUFFLES)])
+    found = [judge(recording.with_shuffled_sessions(rng))[1] for _ in range(SHUFFLES)]
+    kinds = found[0].rules
+    p = np.array([_together(each) for each in found])
     return {
         "shuffles": SHUFFLES,
-        "probabilities": {str(k): float(q) for k, q in zip(kinds, found.mean(0), strict=True)},
-        "same_answer": float((kinds[found.argmax(1)] == best).mean()),
+        "probabilities": {str(k): float(q) for k, q in zip(kinds, p.mean(0), strict=True)},
+        "same_answer": float((kinds[p.argmax(1)] == best).mean()),
     }

@@ -1,18 +1,24 @@
 """Observables: the aggregate statistics of a recording over its units.
 
-One file is one family, computed together from the same values. The families of Nayebi et al.
-(2020) are ``weight`` (21), ``act`` (21) and ``grad`` (3).
+One file is one family, computed together from the same values. The registry is a catalogue: a
+family that is added to it changes no result, since whoever takes observables names them, by
+default as the set `STANDARD`. The families of Nayebi et al. (2020) are ``weight`` (21), ``act``
+(21) and ``grad`` (3).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrplan.registry import Registry
+from lrplan.errors import UsageError
+from lrplan.registry import Registry, nearest
+from lrplan.terms import STORED_OBSERVABLES
 
 PAPER = "Nayebi et al., NeurIPS 2020"
+STANDARD = "standard-1"
+"""The set that designs take by default. A better one gets the next number; sets do not change."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,43 @@ class Observable:
     summary: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a family needs of a recording.
+
+    Parameters
+    ----------
+    trajectory : bool, default False
+        Whether it is a statistic of a whole trajectory, computed from all sessions together, and
+        not of each session on its own.
+    tracked : bool, default False
+        Whether units must be the same in all sessions.
+    sessions, stimuli, units : int, default 1
+        The fewest. Synapses count as units, and so do pairs.
+    """
+
+    trajectory: bool = False
+    tracked: bool = False
+    sessions: int = 1
+    stimuli: int = 1
+    units: int = 1
+
+    def lacking(
+        self, *, tracked: bool, sessions: int, units: int, stimuli: int | None = None
+    ) -> str | None:
+        """Say what a recording lacks, or return None; `stimuli` is None where there are none."""
+        if self.tracked and not tracked:
+            return "the same units in all sessions"
+        for noun, least, held in (
+            ("sessions", self.sessions, sessions),
+            ("stimuli", self.stimuli, stimuli),
+            ("units", self.units, units),
+        ):
+            if held is not None and held < least:
+                return f"at least {least} {noun}, but there are {held}"
+        return None
+
+
 @dataclass(frozen=True)
 class Family:
     """Observables that are computed together.
@@ -50,12 +93,16 @@ class Family:
     compute : callable
         ``compute(values) -> array (..., observable)``, for numpy arrays and torch
         tensors. Values are (..., stimulus, unit) for activity, (..., synapse) for weights and
-        (..., stimulus, post, pre) for paired.
+        (..., stimulus, post, pre) for paired. A family that needs the trajectory takes numpy
+        arrays (..., session, stimulus, unit) (or the like) and returns
+        (..., session, observable), finite also in the first session.
     scale : callable
-        ``scale(values) -> array (...)``, the root mean square of the values, by which
+        ``scale(values) -> array (...)``, the root mean square of the values of a session, by which
         `relative` features are scaled.
     cites : str
         Where the family comes from.
+    needs : Needs, optional
+        By default one session at a time, of any size.
     scale_of_stored : callable, optional
         ``scale_of_stored(observed, outputs, inputs) -> array (...)``, the same scale from the
         family's observables (..., observable) of a whole layer with that many outputs and
@@ -71,6 +118,7 @@ class Family:
     compute: Callable[[Any], Any]
     scale: Callable[[Any], Any]
     cites: str
+    needs: Needs = Needs()
     scale_of_stored: Callable[[Any, Any, Any], Any] | None = None
     compute_total: Callable[[Any, int], Any] | None = None
 
@@ -80,11 +128,129 @@ families: Registry[Family] = Registry(
 )
 
 
+@dataclass(frozen=True)
+class ObservableSet:
+    """Observables that are taken together, under a name that never changes what it means.
+
+    Parameters
+    ----------
+    name : str
+        As a Design names it.
+    observables : tuple of str
+        Which.
+    summary, cites : str
+        One line of what it is, and its source.
+    """
+
+    name: str
+    observables: tuple[str, ...]
+    summary: str
+    cites: str
+
+
+def _kept() -> tuple[str, ...]:
+    location = ("mean", "median", "norm", "thirdquartile")
+    return (
+        *(f"weight_{f}_{s}" for f in ("abs", "raw") for s in (*location, "var")),
+        *(f"weight_sq_{s}" for s in ("mean", "median", "thirdquartile")),
+        *(f"act_{f}_{s}" for f in ("abs", "raw") for s in location),
+        *(f"grad_{f}" for f in ("raw", "abs", "sq")),
+    )
+
+
+SETS = {
+    s.name: s
+    for s in (
+        ObservableSet(
+            STANDARD, STORED_OBSERVABLES, "what forecasts and verdicts take by default", PAPER
+        ),
+        ObservableSet(
+            "nayebi2020", STORED_OBSERVABLES, "the paper's 45 statistics", f"{PAPER}, section 3"
+        ),
+        ObservableSet(
+            "nayebi2020-kept",
+            _kept(),
+            "the 24 that were left to the paper after those that diverged were dropped",
+            f"{PAPER}, appendix",
+        ),
+    )
+}
+
+
 def families_of(measure: str) -> list[Family]:
     """Return the families that are computed from one measure, sorted by name."""
     return [family for _, family in families.items() if family.measure == measure]
 
 
 def all_observables() -> list[tuple[Family, Observable]]:
-    """Return every observable with its family, in the order of storage."""
+    """Return every observable in the catalogue with its family, families sorted by name."""
     return [(family, o) for _, family in families.items() for o in family.observables]
+
+
+def stored_families() -> list[Family]:
+    """Return the families whose observables a cohort stores, in the order of storage."""
+    return [
+        families.get(name) for name in dict.fromkeys(n.split("_")[0] for n in STORED_OBSERVABLES)
+    ]
+
+
+def words_of(asked: Any) -> tuple[str, ...]:
+    """Return the names that were asked for, checked: of sets, families and single observables.
+
+    Raises
+    ------
+    UsageError
+        If one is unknown, named twice, or none is named.
+    """
+    if isinstance(asked, str):
+        words = tuple(w.strip() for w in asked.split(","))
+    elif isinstance(asked, Sequence) and all(isinstance(w, str) for w in asked):
+        words = tuple(asked)
+    else:
+        raise UsageError(f"observables is {asked!r}; expected names of sets or observables")
+    if not words or len(set(words)) < len(words):
+        raise UsageError(f"observables is {asked!r}; expected one or several different names")
+    for word in words:
+        if word in SETS:
+            continue
+        known = {o.name for _, o in all_observables()} | set(families.names())
+        if word not in known:
+            raise UsageError(f"unknown observable {word!r}; {nearest(word, known | set(SETS))}")
+    return words
+
+
+def chosen(words: Sequence[str], measures: Sequence[str]) -> list[tuple[Family, list[int]]]:
+    """Return the families of some measures with the places of the observables to take.
+
+    Parameters
+    ----------
+    words : sequence of str
+        As `words_of` returns them.
+    measures : sequence of str
+        In the order of the result; families of one are sorted by name.
+
+    Raises
+    ------
+    UsageError
+        If the words name no observable of one of the measures.
+    """
+    asked: set[str] = set()
+    for word in words:
+        asked |= set(SETS[word].observables) if word in SETS else {word}
+    out = []
+    for measure in measures:
+        before = len(out)
+        for family in families_of(measure):
+            places = [
+                i
+                for i, o in enumerate(family.observables)
+                if family.name in asked or o.name in asked
+            ]
+            if places:
+                out.append((family, places))
+        if len(out) == before:
+            raise UsageError(
+                f"the observables {', '.join(words)} hold none of the measure {measure!r}; add "
+                "some, or leave the measure out"
+            )
+    return out

@@ -129,7 +129,7 @@ def test_layers_of_one_organism_leak_where_the_split_lets_them(make_cohort, tmp_
 
     def mark(data):
         _, index = np.unique(data.organisms, return_inverse=True)
-        marks = np.random.default_rng(0).standard_normal((index.max() + 1, len(data.names)))
+        marks = np.random.default_rng(0).standard_normal((index.max() + 1, len(data.observables)))
         data.values[...] += 5 * marks[index][:, None]
 
     cohort = make_cohort(tmp_path / "c.zarr", effect=0.0)
@@ -145,16 +145,16 @@ def test_layers_of_one_organism_leak_where_the_split_lets_them(make_cohort, tmp_
 
 
 def change_values(monkeypatch, change):
-    from lrplan.analyses import _trajectories
+    from lrplan.analyses import _scoring
 
-    load = _trajectories.load
+    load = _scoring._load
 
     def changed(*args, **options):
-        data = load(*args, **options)
+        data, warnings = load(*args, **options)
         change(data)
-        return data
+        return data, warnings
 
-    monkeypatch.setattr("lrplan.analyses._scoring.load", changed)
+    monkeypatch.setattr(_scoring, "_load", changed)
 
 
 def test_held_out_cost_is_paired_with_as_many_random_organisms(made):
@@ -194,7 +194,7 @@ def test_matched_sets_hold_one_organism_of_each_kind():
 
 def test_importance_finds_the_one_observable_that_differs(make_cohort, tmp_path, monkeypatch):
     def differ(data):
-        place = data.names.index("act_raw_norm")
+        place = data.observables.index("act_raw_norm")
         data.values[:, :, place] += np.unique(data.y, return_inverse=True)[1][:, None]
 
     change_values(monkeypatch, differ)
@@ -243,7 +243,7 @@ def test_only_the_rules_asked_for_are_told(made):
 
 
 def test_the_paper_was_left_with_24_observables():
-    from lrplan.analyses._trajectories import PAPER_OBSERVABLES
+    from lrplan.analyses._scoring import PAPER_OBSERVABLES
     from lrplan.measure.observables import all_observables
 
     assert len(PAPER_OBSERVABLES) == 24

@@ -6,13 +6,14 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from lrplan import DataError, Design, Schedule, UsageError, forecast, open_cohort
-from lrplan.classifiers.rule_classifier import RuleClassifier
-from lrplan.measure.examples import make_examples
+from lrplan.classifiers.calibrated_forest import calibrated_forest
+from lrplan.measure.trajectories import observe_cohort
 
 DESIGN = Design(units=20, noise=0.1)
-LIGHT = RuleClassifier(grid=({"max_features": "sqrt"},), trees=25)
+LIGHT = calibrated_forest({"max_features": ["sqrt"], "trees": [25]})
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +64,12 @@ def test_same_seed_same_forecast(separable):
     assert plan(separable, held_out=False).to_json() == plan(separable, held_out=False).to_json()
 
 
-class Nearest(RuleClassifier):
+class Nearest(ClassifierMixin, BaseEstimator):
     """Remembers organisms by how much their activity grew, and knows nothing of rules."""
 
     GROWTH = 4 * 21  # act_raw_norm in the last session; columns are session by session
 
-    def fit(self, X, y, organisms=None):
+    def fit(self, X, y, groups=None):
         self.classes_, self.seen_, self.known_ = np.unique(y), X[:, self.GROWTH], y
         return self
 
@@ -137,23 +138,22 @@ def test_all_units_need_stored_observables_only(tmp_path, separable):
         assert plan(cohort, design, held_out=False).accuracy.low > 0.5
     with pytest.raises(DataError, match="--units all --noise 0"):
         plan(cohort, DESIGN)
-    raw = make_examples(
-        cohort, Design(units="all", noise=0, scaling="raw"), rng=np.random.default_rng(0)
-    )
+    raw = observe_cohort(cohort, Design(units="all", noise=0, scaling="raw"), rng=0)
     stored = cohort.read_variable("observables", "observables")[:, :, :21]
-    np.testing.assert_array_equal(raw.trajectories, stored)
+    np.testing.assert_array_equal(raw.values, stored)
 
 
 def test_relative_features_of_all_units_are_those_of_a_recording_of_all(starter):
     """Layers of 512 units are stored whole: a noiseless recording of them sees every unit."""
     table = starter.population_table
     small = np.flatnonzero(table["units"].values == 512)[:6]
-    options = {"rng": np.random.default_rng(0), "populations": small, "least_organisms": 0}
-    stored = make_examples(starter, Design(units="all", noise=0), **options)
-    recorded = make_examples(starter, Design(units=512, noise=0), **options)
-    assert stored.names == recorded.names
+    options = {"rng": 0, "populations": small}
+    stored = observe_cohort(starter, Design(units="all", noise=0), **options)
+    recorded = observe_cohort(starter, Design(units=512, noise=0), **options)
+    assert stored.observables == recorded.observables
     # Over 256 stimuli there, over 8 here.
-    a, b = (e.values[:, e.names.index("act_abs_mean@0")] for e in (stored, recorded))
+    place = stored.observables.index("act_abs_mean")
+    a, b = (e.values[:, 0, place] for e in (stored, recorded))
     np.testing.assert_allclose(a, b, rtol=0.15)
 
 
@@ -170,11 +170,10 @@ def test_an_observable_that_is_not_finite_is_left_out_for_all_and_said(tmp_path,
         "act_abs_mean, act_raw_kurtosis" in w or "act_raw_kurtosis" in w for w in found.warnings
     )
     assert found.accuracy.low > 0.5
-    examples = make_examples(cohort, design, rng=np.random.default_rng(0))
-    sound, dropped = examples.finite("c")
+    sound, dropped = observe_cohort(cohort, design, rng=0).finite("c")
     assert len(dropped) == 2
     assert np.isfinite(sound.values).all()
-    assert sound.trajectories.shape == (96, 5, 19)
+    assert sound.values.shape == (96, 5, 19)
 
 
 def test_missing_sessions_and_missing_everything_are_refused(tmp_path, separable):
@@ -209,23 +208,67 @@ def test_cohorts_that_cannot_be_told_apart_are_refused(tmp_path, make_cohort):
     few = make_cohort(tmp_path / "few.zarr", effect=1.0, per_rule=6, diverged=5)
     with pytest.raises(DataError, match="1 usable organisms of the rule 'sgdm'"):
         plan(few)
-    assert len(make_examples(one, DESIGN, rng=np.random.default_rng(0), least_organisms=0).rules)
+    assert len(observe_cohort(one, DESIGN, rng=0))
 
 
 def test_columns_are_session_by_session(separable):
     design = Design(units=9, measure=("activity", "paired"), schedule=Schedule(sessions=3))
-    examples = make_examples(separable, design, rng=np.random.default_rng(0))
-    assert (examples.sessions, examples.static, len(examples.observables)) == (3, 3, 24)
-    assert examples.names[24] == f"{examples.observables[0]}@1"
-    column = examples.names.index("grad_abs@2")
-    np.testing.assert_array_equal(
-        examples.trajectories[:, 2, examples.observables.index("grad_abs")],
-        examples.values[:, column],
-    )
-    some = make_examples(
-        separable, design, rng=np.random.default_rng(0), observables=["grad_abs", "act_raw_mean"]
-    )
+    found = observe_cohort(separable, design, rng=0)
+    table = found.features()
+    assert (table.sessions, table.static, len(found.observables)) == (3, 3, 24)
+    assert table.names[24] == f"{found.observables[0]}@1"
+    column = table.values[:, table.names.index("grad_abs@2")]
+    np.testing.assert_array_equal(found.values[:, 2, found.observables.index("grad_abs")], column)
+    some = observe_cohort(separable, design.with_(observables=["grad_abs", "act_raw_mean"]), rng=0)
     assert some.observables == ["act_raw_mean", "grad_abs"]
-    np.testing.assert_array_equal(some.trajectories[:, 2, 1], examples.values[:, column])
+    np.testing.assert_array_equal(some.values[:, 2, 1], column)
     with pytest.raises(UsageError, match="unknown observable 'act_men'"):
-        examples.with_observables(["act_men"])
+        found.with_observables(["act_men"])
+
+
+def test_cohorts_by_name_and_seeds_by_number(separable):
+    by_path = forecast(separable.path, DESIGN, rng=3, held_out=False, classifier=LIGHT)
+    assert by_path.accuracy == plan(separable, seed=3, held_out=False).accuracy
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"rng": -1}, "rng is -1"),
+        ({"rng": None}, "rng is None"),
+        ({"rng": "0"}, "rng is '0'"),
+        ({"design": 5}, "design is 5; expected a Design"),
+        ({"cohort": 5}, "cohort is 5; expected a Cohort"),
+    ],
+)
+def test_what_is_no_cohort_design_or_seed_is_refused(separable, given, said):
+    asked = {"cohort": separable, "design": DESIGN, "rng": 0} | given
+    with pytest.raises(UsageError, match=said):
+        forecast(asked.pop("cohort"), asked.pop("design"), **asked)
+
+
+def test_the_areas_of_an_animal_together_tell_more(separable, equal):
+    """Noise differs between areas; what learning did is in each."""
+    noisy = DESIGN.with_(noise=2.0)
+    found = plan(separable, noisy, held_out=False)
+    assert found.animal.mean > found.accuracy.mean
+    assert plan(equal, held_out=False).animal.low < 0.25
+    deep = plan(separable, DESIGN.with_(position="deep"), held_out=False)
+    assert deep.animal is None
+
+
+def test_no_two_purposes_share_a_stream(separable, monkeypatch):
+    """Folds of the second repeat and the bootstrap once did."""
+    from lrplan.randomness import Streams
+
+    asked = []
+    rng = Streams.rng
+    monkeypatch.setattr(
+        Streams, "rng", lambda self, *purpose: asked.append(purpose) or rng(self, *purpose)
+    )
+    plan(separable)
+    assert len({repr(p) for p in asked if p[0] != "classifier"}) == len(
+        [p for p in asked if p[0] != "classifier"]
+    )
+    first = {repr(rng(Streams(1), *p).random()) for p in set(asked)}
+    assert len(first) == len(set(asked))

@@ -7,10 +7,9 @@ import pytest
 
 from lrplan import Design, Schedule, UsageError, accuracy_by_units, forecast, record, sweep
 from lrplan.classifiers.bagging import out_of_bag_votes
-from lrplan.classifiers.rule_classifier import RuleClassifier
-from lrplan.measure.examples import make_examples
-from lrplan.measure.features import features, observe
+from lrplan.classifiers.calibrated_forest import calibrated_forest
 from lrplan.measure.recording import draw_key
+from lrplan.measure.trajectories import observe, observe_cohort, observe_designs
 
 DESIGN = Design(units=20, noise=0.1)
 SCHEDULES = (Schedule(), Schedule(sessions=3), Schedule(sessions=2, start=1))
@@ -31,7 +30,7 @@ def test_each_combination_is_what_is_recorded_alone(separable, changes):
     chosen = separable.usable_populations(design.position)
     units, noise = (4, 9, 25), (0.0, 0.2, 1.0)
     key = draw_key(np.random.default_rng(7))
-    observed = observe(
+    observed = observe_designs(
         separable,
         design,
         key=key,
@@ -42,29 +41,30 @@ def test_each_combination_is_what_is_recorded_alone(separable, changes):
     )
     for u, n, s in ((0, 1, 0), (1, 2, 1), (2, 0, 2), (2, 2, 2)):
         alone = design.with_(units=units[u], noise=noise[n], schedule=SCHEDULES[s])
-        rng = np.random.default_rng(7)
-        found = observed.features(u, n, s)
-        made = make_examples(separable, alone, rng=rng)
-        np.testing.assert_array_equal(found.values, made.values)
-        whole = features(
+        found = observed.trajectories(u, n, s)
+        made = observe_cohort(separable, alone, rng=7)
+        whole = observe(
             record(separable, alone, rng=np.random.default_rng(7)), scaling=design.scaling
         )
-        assert whole.names == found.names == made.names
-        np.testing.assert_array_equal(whole.values, found.values)
+        for other in (made, whole):
+            assert other.observables == found.observables
+            np.testing.assert_array_equal(other.values, found.values)
+            np.testing.assert_array_equal(other.organisms, found.organisms)
 
 
 def test_what_is_not_finite_is_left_out_and_said(separable, monkeypatch):
-    from lrplan.tell import sweep as sweeping
+    from lrplan.measure.trajectories import Observed
 
-    def spoiled(features, *known):
-        examples = assemble(features, *known)
-        examples.values[0, examples.names.index("act_raw_mean@1")] = np.nan
-        return examples
+    trajectories = Observed.trajectories
 
-    assemble = sweeping.assemble
+    def spoiled(self, *cell):
+        found = trajectories(self, *cell)
+        found.values[0, 1, found.observables.index("act_raw_mean")] = np.nan
+        return found
+
     rng = np.random.default_rng(0)
     assert sweep(separable, DESIGN, units=[9], noise=[0.1], rng=rng).attrs["not_finite"] == ""
-    monkeypatch.setattr(sweeping, "assemble", spoiled)
+    monkeypatch.setattr(Observed, "trajectories", spoiled)
     found = sweep(separable, DESIGN, units=[9], noise=[0.1], rng=rng)
     assert found.attrs["not_finite"] == "act_raw_mean"
 
@@ -118,7 +118,7 @@ def test_schedules_and_measures_are_dimensions_where_listed(separable):
 
 
 def test_with_a_classifier_each_combination_is_a_forecast(separable):
-    light = RuleClassifier(grid=({"max_features": "sqrt"},), trees=10, search_trees=10)
+    light = calibrated_forest({"max_features": ["sqrt"], "trees": [10]}, search_trees=10)
     found = sweep(
         separable,
         DESIGN,
@@ -185,7 +185,7 @@ def test_same_seed_same_sweep_on_any_number_of_threads(separable, monkeypatch):
         )
 
     one = swept()
-    for module in ("tell.sweep", "measure.features"):
+    for module in ("tell.sweep", "measure.trajectories"):
         monkeypatch.setattr(f"lrplan.{module}.threads", lambda: 1)
     assert one.identical(swept())
 
@@ -202,6 +202,8 @@ def test_same_seed_same_sweep_on_any_number_of_threads(separable, monkeypatch):
         ({"noise": [-1]}, "negative"),
         ({"schedules": [Schedule(sessions=9)]}, "--sessions 5"),
         ({"measure": ["weigths"]}, "nearest: weights"),
+        ({"schedules": 5}, "expected Schedules"),
+        ({"rng": 1.5}, "rng is 1.5"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_refused(separable, lists, said):
@@ -213,3 +215,8 @@ def test_a_sweep_that_cannot_be_is_refused(separable, lists, said):
 def test_curves_of_a_design_that_takes_all_units_use_what_is_stored(separable):
     found = accuracy_by_units(separable, Design(units="all", noise=0), rng=np.random.default_rng(0))
     assert found["units"].values[-1] == 40
+
+
+def test_one_of_a_kind_need_not_be_a_list(separable):
+    found = sweep(separable.path, DESIGN, units=9, noise=0.1, rng=0, measure="weights")
+    assert found["accuracy"].shape == (1, 1, 1)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from lrplan import DataError, UsageError, read_nwb, record_nwb, score
-from lrplan.classifiers.rule_classifier import RuleClassifier
+from lrplan.classifiers.calibrated_forest import calibrated_forest
 from lrplan.tell.verdict import infer_noise
 
-LIGHT = RuleClassifier(grid=({"max_features": "sqrt"},), trees=25)
+LIGHT = calibrated_forest({"max_features": ["sqrt"], "trees": [25]})
 
 
 def rehearse(cohort, tmp_path, organism, **options):
@@ -83,8 +85,6 @@ def test_without_repeats_the_noise_must_be_given(separable, tmp_path):
 def test_more_than_the_cohort_holds_is_cut_and_said(separable, tmp_path):
     recording = rehearse(separable, tmp_path, separable.organism_ids[3], units=40)
     data = recording.data.isel(session=[0, 1, 2, 3, 4, 4, 4], stimulus=[0, 1, 2, 3, 3])
-    import dataclasses
-
     verdict = judge(separable, dataclasses.replace(recording, data=data))
     assert verdict.design.schedule.sessions == 5
     assert verdict.design.stimuli == 4
@@ -124,3 +124,28 @@ def test_a_rehearsal_that_cannot_be_is_refused(separable, tmp_path, options, sai
 def test_an_ambiguous_organism_is_refused(separable, tmp_path):
     with pytest.raises(UsageError, match="several"):
         rehearse(separable, tmp_path, "00")
+
+
+def test_an_organism_left_out_by_its_name_alone(separable, tmp_path):
+    organism = separable.organism_ids[40]
+    recording = rehearse(separable, tmp_path, organism)
+    one, listed = (judge(separable, recording, without=w) for w in (organism, [organism]))
+    assert one.to_json() == listed.to_json()
+
+
+def test_several_areas_of_an_animal_are_told_together(separable, tmp_path):
+    organism = separable.organism_ids[40]
+    one = rehearse(separable, tmp_path, organism)
+    two = dataclasses.replace(one, data=xr.concat([one.data, one.data], dim="population"))
+    verdict = judge(separable, two, without=[organism])
+    assert len(verdict.areas) == 2
+    alone = judge(separable, one, without=[organism])
+    assert len(alone.areas) == 1
+    rule = separable.organisms["rule"].values[40]
+    assert max(verdict.probabilities, key=verdict.probabilities.get) == rule
+    assert sum(verdict.probabilities.values()) == pytest.approx(1)
+
+
+def test_what_is_no_recording_is_refused(separable):
+    with pytest.raises(UsageError, match="expected a Recording"):
+        score("session1.nwb", separable, rng=0)
