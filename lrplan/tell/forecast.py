@@ -132,8 +132,8 @@ class Forecast:
     def to_dataframe(self) -> pd.DataFrame:
         """Return the accuracies: one row per condition, with interval and chance.
 
-        Rows are ``known``, ``animal`` and the conditions of `held_out`; columns are ``accuracy``, ``low``,
-        ``high`` (NaN where there is none) and ``chance``. The confusion is a labelled array
+        Rows are ``known``, ``animal`` and the conditions of `held_out`; columns are ``accuracy``,
+        ``low``, ``high`` (NaN where there is none) and ``chance``. The confusion is a labelled array
         of its own: ``forecast.confusion.to_dataframe()`` is its long form.
         """
         import pandas as pd

@@ -28,7 +28,7 @@ def forecast_lines(forecast: Forecast) -> list[Line]:
         known = "known conditions, split by layer (leaks between layers of one organism)"
     rows = [[known, *_figures(forecast.accuracy)]]
     if forecast.animal is not None:
-        rows.append([f"{known}, all areas of an animal together", *_figures(forecast.animal)])
+        rows.append(["... all areas of an animal together", *_figures(forecast.animal)])
     for name, interval in forecast.held_out.items():
         told = HELD_OUT.get(name, f"held-out {name}")
         if interval is None:

@@ -61,8 +61,9 @@ def test_table_names_the_condition_of_every_figure(cli, fast, tiny_cohort_path):
     assert ran.code == 0
     lines = [" ".join(line.split()) for line in ran.out.splitlines()]
     [known] = [i for i, line in enumerate(lines) if line.startswith("known conditions")]
-    assert lines[known : known + 5] == [
+    assert lines[known : known + 6] == [
         "known conditions 90.0 % 85.0 to 95.0 %",
+        "... all areas of an animal together 95.0 % 90.0 to 98.0 %",
         "held-out architecture (a brain is one) 70.0 % 60.0 to 80.0 %",
         "held-out task - none held out",
         "held-out hyperparameters 81.0 % 70.0 to 90.0 %",
@@ -197,7 +198,8 @@ def test_a_notebook_shows_a_forecast_and_runs_nothing_of_its_names(plan, monkeyp
 
 def test_accuracies_are_a_table_of_one_row_per_condition(plan):
     table = plan.to_dataframe()
-    assert table.index.tolist() == ["known", "architecture", "task", "hyperparameters"]
+    assert table.index.tolist() == ["known", "animal", "architecture", "task", "hyperparameters"]
+    assert table.loc["animal"].tolist() == [0.95, 0.9, 0.98, 0.5]
     assert table.loc["architecture"].tolist() == [0.7, 0.6, 0.8, 0.5]
     assert table.loc["task"].isna().tolist() == [True, True, True, False]
 

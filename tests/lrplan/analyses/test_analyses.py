@@ -170,9 +170,13 @@ def test_many_values_of_a_condition_are_held_out_in_ten_groups(made):
 
 
 def test_performance_tells_nothing_where_it_is_matched(make_cohort, tmp_path):
-    found = ask("equal_performance", make_cohort(tmp_path / "c.zarr", effect=1.0)).dataset
-    matched = found.sel(measure="performance", match="lowest")
-    assert float(matched["low"]) <= 0.25 <= float(matched["high"])
+    """Over several splits: of 48 organisms one set of splits may stray."""
+    cohort = make_cohort(tmp_path / "c.zarr", effect=1.0)
+    means = []
+    for seed in range(4):
+        found = ask("equal_performance", cohort, seed=seed, measure="activity").dataset
+        means.append(float(found["accuracy"].sel(measure="performance", match="lowest")))
+    assert abs(np.mean(means) - 0.25) < 0.12
 
 
 def test_equals_are_tested_together_so_that_chance_is_chance(make_cohort, tmp_path):
