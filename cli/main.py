@@ -169,7 +169,8 @@ def _usage_text(error: Exception, arguments: Sequence[str]) -> str:
 
 def _command_path(arguments: Sequence[str]) -> str:
     """Return the command that arguments begin with, as far as there is one."""
-    path, command = "lrplan", typer.main.get_command(app)
+    path = "lrplan"
+    command: Any = typer.main.get_command(app)
     for word in arguments:
         command = getattr(command, "commands", {}).get(word)
         if command is None:
