@@ -12,9 +12,9 @@ from lrplan.texts import Line, cell, counted, table
 if TYPE_CHECKING:
     from lrplan.measure.recording import Recording
 
-LABELS = ("rule", "position"), ("animal", "area", "condition")
-"""By which populations are counted: virtual ones by the first that are known, real ones by the
-second."""
+WHOSE = ("animal", "area", "condition")
+KNOWN = ("rule", "position")
+"""Labels by which the populations of virtual recordings are counted; `WHOSE` are real ones'."""
 
 
 def design_line(asked: Mapping[str, Any]) -> str:
@@ -80,17 +80,21 @@ def recording_repr(recording: Recording) -> str:
 
 
 def recording_lines(recording: Recording) -> list[Line]:
-    """Return what a recording holds; where it has several populations, how many of each kind."""
+    """Return what a recording holds, of whom, and what its reader chose, dropped and doubted."""
+    coords = recording.data.coords
     lines: list[Line] = [f"Recording: {recording.source}: {_about(recording)}"]
+    of = []
+    for name in (n for n in WHOSE if n in coords):
+        names = sorted(set(coords[name].values.tolist()))
+        of.append(counted(len(names), name) + (f" ({names[0]})" if len(names) == 1 else ""))
+    if of:
+        lines.append(f"Of {', '.join(of)}")
     lines += ingest_lines(recording.ingest)
-    if recording.data.sizes["population"] > 1:
-        coords = recording.data.coords
-        known = [[n for n in names if n in coords] for names in LABELS]
-        names = next((n for n in known if n), [])
-        kinds = Counter(zip(*(coords[n].values.tolist() for n in names), strict=True))
-        if kinds:
-            rows = [[*kind, number] for kind, number in sorted(kinds.items(), key=str)]
-            lines.append(table(None, (*names, "populations"), rows, numbers=len(names)))
+    labels = [n for n in (KNOWN if KNOWN[0] in coords else WHOSE) if n in coords]
+    if labels and recording.data.sizes["population"] > 1:
+        kinds = Counter(zip(*(coords[n].values.tolist() for n in labels), strict=True))
+        rows = [[*kind, number] for kind, number in sorted(kinds.items(), key=str)]
+        lines.append(table(None, (*labels, "populations"), rows, numbers=len(labels)))
     return lines + [f"Warning: {w}" for w in recording.ingest.get("warnings", ())]
 
 
