@@ -42,6 +42,17 @@ def units(value: str | int) -> int | str:
         raise typer.BadParameter(f"{value!r} is neither a whole number nor 'all'") from None
 
 
+def words(values: list[str] | None, option: str) -> list[str]:
+    """Return the words of a list option; one that is given must name something.
+
+    An empty variable of a shell must not read as if the option had been left out.
+    """
+    found = split_commas(values)
+    if values and not found:
+        raise typer.BadParameter(f"{option} names nothing; leave it out, or name one or several")
+    return found
+
+
 Cohort = Annotated[
     str,
     typer.Option(
@@ -97,7 +108,12 @@ Settings = Annotated[
 ]
 Sessions = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Number of sessions.", show_default="one at every checkpoint"),
+    typer.Option(
+        parser=whole,
+        metavar="N",
+        help="Number of sessions.",
+        show_default="one at every checkpoint",
+    ),
 ]
 Tracked = Annotated[
     bool,

@@ -164,12 +164,12 @@ def select(
     made = select_organisms(
         cohort,
         out,
-        rule=_options.split_commas(rule),
-        architecture=_options.split_commas(architecture),
-        task=_options.split_commas(task),
-        objective=_options.split_commas(objective),
-        batch_size=[_options.whole(n) for n in _options.split_commas(batch_size)],
-        organism=_options.split_commas(organism),
+        rule=_options.words(rule, "--rule"),
+        architecture=_options.words(architecture, "--architecture"),
+        task=_options.words(task, "--task"),
+        objective=_options.words(objective, "--objective"),
+        batch_size=[_options.whole(n) for n in _options.words(batch_size, "--batch-size")],
+        organism=_options.words(organism, "--organism"),
         exclude_diverged=exclude_diverged,
         name=name,
     )

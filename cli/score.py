@@ -112,6 +112,7 @@ def score(
 ) -> None:
     """Say which rule a recording speaks for, or 'cannot tell'."""
     window_s = parse_window(window)
+    left_out = _options.words(without, "--without")
     if position not in ("early", "middle", "deep", "unknown"):
         from lrplan.registry import nearest
 
@@ -151,7 +152,7 @@ def score(
         recording,
         opened,
         rng=np.random.default_rng(seed),
-        without=_options.split_commas(without),
+        without=left_out,
         position=position,
         noise=noise,
     )

@@ -6,7 +6,7 @@ MEASURES = ("activity", "paired", "weights")
 POSITIONS = ("early", "middle", "deep")
 UNIT_DIMS = {"activity": ("unit",), "weights": ("synapse",), "paired": ("post", "pre")}
 """The dimensions over which what is recorded of each measure is counted."""
-NOUNS = {"activity": "unit", "weights": "synapse", "paired": "pair"}
+UNIT_NOUNS = {"activity": "unit", "weights": "synapse", "paired": "pair"}
 """What one of them is called."""
 
 _FUNCTIONS = ("raw", "abs", "sq")

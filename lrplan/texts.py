@@ -124,7 +124,7 @@ def text(lines: Iterable[Line], *, width: int = WIDTH) -> str:
         highlight=False,
         emoji=False,
     )
-    return write(console, lines)
+    return write(console, lines).rstrip("\n")
 
 
 def html(lines: Iterable[Line]) -> str:

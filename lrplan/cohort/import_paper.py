@@ -20,7 +20,7 @@ from lrplan.cohort.format import FAST, CohortWriter, sha256
 from lrplan.cohort.store import Cohort, open_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.registry import nearest
-from lrplan.terms import POSITIONS
+from lrplan.terms import POSITIONS, STORED_OBSERVABLES
 
 KEYS = ("X", "Y", "X_cat", "meta", "obs_keys")
 CITES = "Nayebi et al., NeurIPS 2020"
@@ -94,13 +94,6 @@ STATISTICS = {
     "thirdquartile": ("thirdquartile", "third_quartile", "q3", "quartile3", "75th_percentile"),
 }
 SECTIONS = ("meta", "observables", "rules", "tasks", "architectures", "constants")
-OBSERVABLES = (
-    *(f"act_{f}_{s}" for f in FUNCTIONS for s in STATISTICS),
-    *(f"grad_{f}" for f in FUNCTIONS),
-    *(f"weight_{f}_{s}" for f in FUNCTIONS for s in STATISTICS),
-)
-"""The 45 of the paper, in the order in which they are stored; others that are registered were
-not published."""
 NORM_NOTE = "L2 norm as published, not divided by the square root of the number of values"
 
 
@@ -163,7 +156,7 @@ def read_map(path: str | Path) -> Map:
                 raise UsageError(f"{path}: [{section}] {key} is {value!r}; expected a word")
     known = {
         "meta": (*ROLES, *OTHER_ROLES),
-        "observables": OBSERVABLES,
+        "observables": STORED_OBSERVABLES,
         "rules": tuple(RULES),
     }
     for section, words in known.items():
@@ -278,7 +271,7 @@ def import_paper(dataset: str | Path, out: str | Path, *, names: Map | None = No
         if index is not None:
             writer.write("populations", "layer_index", index[rows])
         writer.write_categories("populations", "layer_position", list(positions[rows]))
-        writer.write("observables", "observable", np.array(OBSERVABLES, dtype=object))
+        writer.write("observables", "observable", np.array(STORED_OBSERVABLES, dtype=object))
         notes += _write_observables(writer, data["X"], rows, order)
         writer.close()
     return Imported(open_cohort(out), fields, notes)
@@ -365,7 +358,7 @@ def _digest(path: Path) -> str:
 
 
 def _observable_order(keys: Sequence[str], names: Map, path: Path) -> list[int]:
-    """Return the column of each of `OBSERVABLES`."""
+    """Return the column of each of `STORED_OBSERVABLES`."""
     strange = [k for k in names.observables if k not in keys]
     if strange:
         raise UsageError(
@@ -389,21 +382,21 @@ def _observable_order(keys: Sequence[str], names: Map, path: Path) -> list[int]:
         raise UsageError(
             f"{path}: obs_keys has {', '.join(map(repr, unknown))}, unknown here; say under "
             f"[observables] in a --map file what they are, such as {unknown[0]!r} = "
-            f"{OBSERVABLES[0]!r} ({nearest(unknown[0], OBSERVABLES)})"
+            f"{STORED_OBSERVABLES[0]!r} ({nearest(unknown[0], STORED_OBSERVABLES)})"
         )
-    missing = [n for n in OBSERVABLES if n not in place]
+    missing = [n for n in STORED_OBSERVABLES if n not in place]
     if missing:
         raise DataError(
-            f"{path}: obs_keys lacks {', '.join(missing)}; all {len(OBSERVABLES)} observables are "
-            "needed"
+            f"{path}: obs_keys lacks {', '.join(missing)}; all {len(STORED_OBSERVABLES)} "
+            "observables are needed"
         )
-    return [place[n] for n in OBSERVABLES]
+    return [place[n] for n in STORED_OBSERVABLES]
 
 
 def _observable(key: str) -> str | None:
     """Return lrplan's name of an observable that is spelled in another way."""
     folded = _folded(key)
-    if folded in OBSERVABLES:
+    if folded in STORED_OBSERVABLES:
         return folded
     measure, rest = _taken(folded, MEASURES)
     if measure is None:
@@ -647,7 +640,7 @@ def _write_observables(
     if lost:
         notes.append(f"{lost} values are beyond single precision and became infinite")
     if bad.any():
-        said = [n for n, b in zip(OBSERVABLES, bad, strict=True) if b]
+        said = [n for n, b in zip(STORED_OBSERVABLES, bad, strict=True) if b]
         notes.append(
             f"{len(said)} observables are not finite somewhere, and forecasts drop them: "
             + ", ".join(said)

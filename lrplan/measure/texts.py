@@ -6,26 +6,28 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lrplan.terms import NOUNS, UNIT_DIMS
-from lrplan.texts import Line, counted, table
+from lrplan.measure.observables import STANDARD
+from lrplan.terms import UNIT_DIMS, UNIT_NOUNS
+from lrplan.texts import Line, cell, counted, table
 
 if TYPE_CHECKING:
     from lrplan.measure.recording import Recording
 
-LABELS = ("rule", "position"), ("animal", "area", "condition")
-"""By which populations are counted: virtual ones by the first that are known, real ones by the
-second."""
+WHOSE = ("animal", "area", "condition")
+KNOWN = ("rule", "position")
+"""Labels by which the populations of virtual recordings are counted; `WHOSE` are real ones'."""
 
 
 def design_line(asked: Mapping[str, Any]) -> str:
     """Return a Design, given as its JSON, in one line."""
     schedule = asked["schedule"]
     sessions = schedule["sessions"]
+    settings = asked.get("settings")
     words = [
         f"{asked['units']} units",
         f"noise {asked['noise']:.3g} ({asked['noise_reference']})",
         " + ".join(asked["measure"]),
-        f"modality {asked['modality']}",
+        f"modality {asked['modality']}" + (f" ({cell(settings)})" if settings else ""),
         "a session at every checkpoint" if sessions is None else f"{sessions} sessions",
     ]
     if sessions is None and schedule["spacing"] is not None:
@@ -40,6 +42,8 @@ def design_line(asked: Mapping[str, Any]) -> str:
     if asked["position"] is not None:
         words.append(f"position {asked['position']}")
     words.append(f"{asked['scaling']} scaling")
+    if asked["observables"] != [STANDARD]:
+        words.append(f"observables {', '.join(asked['observables'])}")
     return "; ".join(words)
 
 
@@ -79,17 +83,21 @@ def recording_repr(recording: Recording) -> str:
 
 
 def recording_lines(recording: Recording) -> list[Line]:
-    """Return what a recording holds; where it has several populations, how many of each kind."""
+    """Return what a recording holds, of whom, and what its reader chose, dropped and doubted."""
+    coords = recording.data.coords
     lines: list[Line] = [f"Recording: {recording.source}: {_about(recording)}"]
+    of = []
+    for name in (n for n in WHOSE if n in coords):
+        names = sorted(set(coords[name].values.tolist()))
+        of.append(counted(len(names), name) + (f" ({names[0]})" if len(names) == 1 else ""))
+    if of:
+        lines.append(f"Of {', '.join(of)}")
     lines += ingest_lines(recording.ingest)
-    if recording.data.sizes["population"] > 1:
-        coords = recording.data.coords
-        known = [[n for n in names if n in coords] for names in LABELS]
-        names = next((n for n in known if n), [])
-        kinds = Counter(zip(*(coords[n].values.tolist() for n in names), strict=True))
-        if kinds:
-            rows = [[*kind, number] for kind, number in sorted(kinds.items(), key=str)]
-            lines.append(table(None, (*names, "populations"), rows, numbers=len(names)))
+    labels = [n for n in (KNOWN if KNOWN[0] in coords else WHOSE) if n in coords]
+    if labels and recording.data.sizes["population"] > 1:
+        kinds = Counter(zip(*(coords[n].values.tolist() for n in labels), strict=True))
+        rows = [[*kind, number] for kind, number in sorted(kinds.items(), key=str)]
+        lines.append(table(None, (*labels, "populations"), rows, numbers=len(labels)))
     return lines + [f"Warning: {w}" for w in recording.ingest.get("warnings", ())]
 
 
@@ -107,7 +115,7 @@ def _about(recording: Recording) -> str:
         seen = recording.data[measure].notnull()
         shown = [d for d in seen.dims if d not in ("population", "session", *dims)]
         counts = seen.all(shown).sum(dims).values.ravel().tolist()
-        noun = NOUNS[measure]
+        noun = UNIT_NOUNS[measure]
         held.append(f"{_range(counts)} {noun if set(counts) == {1} else noun + 's'}")
     words.append(f"{' and '.join(held) or 'nothing'} ({_tracked(recording.tracked)})")
     if "stimulus" in sizes:

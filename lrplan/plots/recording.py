@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from lrplan.arguments import positive_int
 from lrplan.errors import UsageError
 from lrplan.plots._style import SEQUENTIAL, SMALL, legend_above, new_axes
-from lrplan.terms import NOUNS, UNIT_DIMS
+from lrplan.terms import UNIT_DIMS, UNIT_NOUNS
 
 if TYPE_CHECKING:
     from lrplan.measure.recording import Recording
@@ -70,7 +70,7 @@ def plot_recording(
     colours = plt.get_cmap(SEQUENTIAL)(np.linspace(0, 1, wanted))
     for line, colour in zip(lines.T, colours, strict=True):
         ax.plot(sessions, line, marks, color=colour, lw=1, ms=3)
-    noun = f"{NOUNS[measure]}s"
+    noun = f"{UNIT_NOUNS[measure]}s"
     ax.plot(sessions, _mean(values), color="black", lw=2, label=f"mean of all {noun}")
     ax.plot([], [], marks, color="0.5", lw=1, ms=3, label=f"single {noun}")
     ax.set_xlabel("session", fontsize=SMALL)

@@ -90,6 +90,15 @@ def verdict_lines(verdict: Verdict) -> list[Line]:
         f"Answer: {_answer(verdict)}",
         table(None, ("rule", "probability", "within the 95% set"), rows, numbers=1),
     ]
+    if len(verdict.areas) > 1:
+        rules = [rule for rule, _ in probabilities]
+        alone = [
+            [a["animal"], a["area"], *(percent(a["probabilities"][r]) for r in rules)]
+            for a in verdict.areas
+        ]
+        lines.append(
+            table("What each area says alone", ("animal", "area", *rules), alone, numbers=2)
+        )
     share, between = _figures(verdict.expected_accuracy)
     lines.append(
         f"Expected accuracy of such recordings: {share} (95% interval {between}); chance "

@@ -129,3 +129,13 @@ def test_a_notebook_shows_a_verdict(verdict):
     table = verdict.to_dataframe()
     assert table.index.tolist() == ["sgdm", "adam"]
     assert table.loc["adam"].tolist() == [0.08, False]
+
+
+def test_areas_are_shown_where_there_are_several(verdict):
+    areas = [
+        {"animal": "m1", "area": name, "probabilities": {"adam": p, "sgdm": 1 - p}}
+        for name, p in (("VISp", 0.25), ("VISl", 0.5))
+    ]
+    rows = [" ".join(line.split()) for line in replace(verdict, areas=areas).summary().splitlines()]
+    assert "m1 VISp 75.0 % 25.0 %" in rows and "m1 VISl 50.0 % 50.0 %" in rows
+    assert "says alone" not in replace(verdict, areas=areas[:1]).summary()

@@ -89,6 +89,7 @@ def test_a_verdict_marks_what_is_excluded_and_chance():
         recording={"source": "a.nwb"},
         design=Design(),
         probabilities={"adam": 0.2, "sgdm": 0.75, "feedback_alignment": 0.05},
+        areas=[],
         set=["sgdm", "adam"],
         answer=None,
         reasons=["2 rules are not excluded at 95%"],
