@@ -94,6 +94,18 @@ Noise = Annotated[
         "fraction of the population's signal standard deviation.",
     ),
 ]
+Modality = Annotated[
+    str, typer.Option(metavar="NAME", help="Measurement model; see `lrplan list modalities`.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A setting of the modality; several by repeating it.",
+        show_default="those of the modality",
+    ),
+]
 Sessions = Annotated[
     int | None,
     typer.Option(
@@ -125,3 +137,29 @@ OutDirectory = Annotated[
 def split_commas(values: list[str] | None) -> list[str]:
     """Return the words of a repeated option whose values may hold commas."""
     return [w.strip() for v in values or [] for w in v.split(",") if w.strip()]
+
+
+def settings(values: list[str] | None) -> dict[str, bool | int | float | str]:
+    """Return the settings of ``--set NAME=VALUE``: numbers, true or false, else texts."""
+    from lrplan.errors import UsageError
+
+    out: dict[str, bool | int | float | str] = {}
+    for text in values or []:
+        name, given, value = (part.strip() for part in text.partition("="))
+        if not (name and given and value):
+            raise UsageError(f"--set is {text!r}; expected NAME=VALUE, such as rate_hz=30")
+        if name in out:
+            raise UsageError(f"--set names {name!r} twice; give it once")
+        out[name] = _value(value)
+    return out
+
+
+def _value(text: str) -> bool | int | float | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

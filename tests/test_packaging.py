@@ -109,7 +109,9 @@ def test_an_editable_install_has_the_same_packages(tmp_path):
         if importlib.util.find_spec(needed) is None:
             pytest.skip(f"{needed} is not installed")
     copy = copied(tmp_path)
-    pip = (sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation")
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+    # Without it pip would remove what is installed where the tests run.
+    pip.append("--ignore-installed")
     ran(*pip, "--disable-pip-version-check", "--prefix", tmp_path / "env", "-e", copy)
     [site] = (tmp_path / "env").rglob("site-packages")
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}

@@ -25,8 +25,8 @@ from lrplan.analyses._scoring import (
 from lrplan.arguments import positive_int
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
-from lrplan.measure.recording import draw_key
 from lrplan.measure.trajectories import Features, observe_designs
+from lrplan.measure.virtual import draw_key
 from lrplan.plots import plot_units_noise
 from lrplan.tell.intervals import Estimate
 from lrplan.terms import MEASURES

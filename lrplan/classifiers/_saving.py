@@ -318,6 +318,8 @@ def _set_network(path: Path, estimator: Any, data: bytes) -> None:
 
 
 def _compare(path: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    # Modalities had no settings at first.
+    saved, wanted = ({"settings": {}} | dict(d) for d in (saved, wanted))
     differing = [k for k in sorted({*saved, *wanted}) if saved.get(k) != wanted.get(k)]
     if differing:
         changes = ", ".join(f"{k} {saved.get(k)!r}, not {wanted.get(k)!r}" for k in differing)

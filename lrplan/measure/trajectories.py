@@ -20,7 +20,8 @@ import xarray as xr
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design, Schedule
 from lrplan.measure.observables import STANDARD, Family, chosen, words_of
-from lrplan.measure.recording import Recording, Samples, check_held, draw_key, usable
+from lrplan.measure.recording import LEARNING, Recording
+from lrplan.measure.virtual import Samples, check_held, draw_key, usable
 from lrplan.registry import nearest
 from lrplan.terms import MEASURES, POSITIONS
 from lrplan.threads import threads
@@ -608,7 +609,12 @@ def observe_cohort(
 def known(cohort: Cohort, populations: np.ndarray) -> dict[str, np.ndarray]:
     """Return what a cohort knows of populations, as the labels of trajectories."""
     labels = {k: v.astype(str) for k, v in cohort.labels(populations).items()}
-    also = {"animal": labels["organism"], "area": labels["layer"], "population": populations}
+    also = {
+        "animal": labels["organism"],
+        "area": labels["layer"],
+        "condition": np.full(len(populations), LEARNING),
+        "population": populations,
+    }
     return labels | also
 
 

@@ -133,8 +133,8 @@ class Forecast:
         """Return the accuracies: one row per condition, with interval and chance.
 
         Rows are ``known``, ``animal`` and the conditions of `held_out`; columns are ``accuracy``,
-        ``low``, ``high`` (NaN where there is none) and ``chance``. The confusion is a labelled array
-        of its own: ``forecast.confusion.to_dataframe()`` is its long form.
+        ``low``, ``high`` (NaN where there is none) and ``chance``. The confusion is a labelled
+        array of its own: ``forecast.confusion.to_dataframe()`` is its long form.
         """
         import pandas as pd
 

@@ -18,7 +18,7 @@ from lrplan.classifiers.splits import Splits
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design, Schedule
-from lrplan.measure.recording import Recording
+from lrplan.measure.recording import LEARNING, Recording
 from lrplan.measure.trajectories import Features, Trajectories, observe, observe_cohort
 from lrplan.randomness import Streams
 from lrplan.registry import nearest
@@ -169,15 +169,17 @@ def infer_noise(recording: Recording) -> float:
     DataError
         If no stimulus was repeated, so that nothing shows the noise.
     """
-    response = recording.data["activity"].values[0, 0]
-    sem = recording.data["activity_sem"].values[0, 0] if "activity_sem" in recording.data else None
+    # Of each area on its own: differences between areas are no signal.
+    first = recording.data.isel(session=0)
+    response = first["activity"].values
+    sem = first["activity_sem"].values if "activity_sem" in first else None
     if sem is None or not np.isfinite(sem).any():
         raise DataError(
             f"{recording.source} repeats no stimulus in its first session, so its noise cannot be "
             "estimated; name it with --noise, or record at least 2 trials per stimulus"
         )
     noise = float(np.nanmean(sem**2))
-    total = float(np.nanvar(response))
+    total = float(np.mean(np.nanvar(response, axis=(1, 2))))
     if total == 0:
         raise DataError(f"{recording.source}: all responses of the first session are equal")
     return float(np.sqrt(noise / max(total - noise, LEAST_SIGNAL * total)))
@@ -212,6 +214,8 @@ def infer_design(
     units = min(counts)
     if recording.tracked:
         units = int(seen.all(axis=1).sum(axis=-1).min())
+    else:
+        units = int(seen.sum(axis=-1).min())
     if max(counts) != units:
         warnings.append(
             f"sessions have {min(counts)} to {max(counts)} units; {units} of each are used"
@@ -264,15 +268,15 @@ def infer_design(
 def _fit_to(recording: Recording, design: Design, rng: np.random.Generator) -> Recording:
     """Cut a recording down to what its design says."""
     sessions = design.schedule.sessions or recording.sessions
-    data = recording.data
+    # Observables take means: single trials need not be copied with each shuffle.
+    data = recording.data.drop_dims("trial", errors="ignore")
     if sessions < recording.sessions:
         places = np.floor(np.linspace(0, recording.sessions - 1, sessions) + 0.5).astype(int)
         data = data.isel(session=places)
     if design.stimuli is not None and design.stimuli < data.sizes["stimulus"]:
         kept = np.sort(rng.permutation(data.sizes["stimulus"])[: design.stimuli])
         data = data.isel(stimulus=kept)
-    cut = Recording(data, recording.source, recording.kind, recording.tracked, recording.ingest)
-    return cut.equalised(design.unit_count, rng=rng)
+    return replace(recording, data=data).equalised(design.unit_count, rng=rng)
 
 
 def score(
@@ -328,6 +332,14 @@ def score(
         raise DataError(
             f"{recording.source} holds one session; a trajectory needs at least 2 sessions of the "
             "same area over learning"
+        )
+    if LEARNING in recording.data["condition"].values:
+        recording = recording.of(condition=LEARNING)
+    animals = np.unique(recording.data["animal"].values)
+    if len(animals) > 1:
+        named = ", ".join(map(str, animals[:3]))
+        raise DataError(
+            f"{recording.source} holds {len(animals)} animals ({named}); expected one: score each alone, as recording.of(animal=...)"
         )
     streams = Streams.draw(generator(rng))
     design, warnings = infer_design(recording, cohort, position=position, noise=noise)

@@ -216,6 +216,15 @@ def test_another_scikit_learn_is_refused(path):
         load_classifier(path)
 
 
+def test_a_design_from_before_modalities_had_settings_is_known(path):
+    parts = parts_of(path)
+    manifest = json.loads(parts[MANIFEST])
+    assert manifest["design"].pop("settings") == {}
+    write(path, {**parts, MANIFEST: json.dumps(manifest)})
+    forge(path)
+    load_classifier(path, design=DESIGN)
+
+
 def test_what_could_not_be_read_again_is_not_written(tmp_path):
     with pytest.raises(UsageError, match="not a fitted classifier"):
         save_classifier(

@@ -8,8 +8,8 @@ import pytest
 from lrplan import Design, Schedule, UsageError, accuracy_by_units, forecast, record, sweep
 from lrplan.classifiers.bagging import out_of_bag_votes
 from lrplan.classifiers.calibrated_forest import calibrated_forest
-from lrplan.measure.recording import draw_key
 from lrplan.measure.trajectories import observe, observe_cohort, observe_designs
+from lrplan.measure.virtual import draw_key
 
 DESIGN = Design(units=20, noise=0.1)
 SCHEDULES = (Schedule(), Schedule(sessions=3), Schedule(sessions=2, start=1))
