@@ -29,9 +29,8 @@ def design(
     units: _options.UnitsOrAll = 300,
     noise: _options.Noise = 0.1,
     cohort: _options.Cohort = "starter",
-    modality: Annotated[
-        str, typer.Option(metavar="NAME", help="Measurement model; see `lrplan list modalities`.")
-    ] = "ideal",
+    modality: _options.Modality = "ideal",
+    setting: _options.Settings = None,
     measure: Annotated[
         list[str] | None,
         typer.Option(
@@ -98,6 +97,15 @@ def design(
             help="Scale each observable by the first session, or take it as it is.",
         ),
     ] = "relative",
+    observables: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What is taken of a recording: sets (see `lrplan list sets`), families or single "
+            "observables; several by repeating it or with commas.",
+            show_default="standard-1",
+        ),
+    ] = None,
     seed: _options.Seed = 0,
     json: _options.Json = False,
     plot: Annotated[
@@ -115,6 +123,7 @@ def design(
     """Forecast how well an experiment tells rules apart."""
     from lrplan.errors import UsageError
     from lrplan.measure.design import Design, Schedule
+    from lrplan.measure.observables import STANDARD
     from lrplan.registry import nearest
 
     asked = Design(
@@ -128,6 +137,8 @@ def design(
         position=position,
         noise_reference=noise_reference,
         scaling=scaling,
+        settings=_options.settings(setting),
+        observables=_options.words(observables, "--observables") or STANDARD,
     )
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}; {nearest(split, SPLITS)}")

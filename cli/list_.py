@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +31,31 @@ def _rules() -> list[dict[str, Any]]:
         }
         for name, rule in rules.items()
     ]
+
+
+def _credits() -> list[dict[str, Any]]:
+    from lrplan.simulate.credits import credits
+    from lrplan.simulate.rules import rules
+
+    rules.names()  # a credit may stand in the file of its rule
+    return [_part(name, credit) for name, credit in credits.items()]
+
+
+def _optimizers() -> list[dict[str, Any]]:
+    from lrplan.simulate.optimizers import optimizers
+
+    return [_part(name, optimizer) for name, optimizer in optimizers.items()]
+
+
+def _part(name: str, part: Any) -> dict[str, Any]:
+    """Return what is known of one half of a rule; its fields are settings with defaults."""
+    settings = {f.name: f.default for f in fields(part)}
+    return {
+        "name": name,
+        "summary": part.summary,
+        "cites": part.cites,
+        "settings": settings,
+    }
 
 
 def _architectures() -> list[dict[str, Any]]:
@@ -64,7 +90,7 @@ def _tasks() -> list[dict[str, Any]]:
 
 
 def _modalities() -> list[dict[str, Any]]:
-    from lrplan.measure.modalities import modalities
+    from lrplan.measure.modalities import modalities, settings_of
 
     return [
         {
@@ -72,6 +98,11 @@ def _modalities() -> list[dict[str, Any]]:
             "summary": modality.summary,
             "cites": modality.cites,
             "measures": list(modality.measures),
+            "settings": {s.name: s.default for s in settings_of(modality).values()},
+            "about_settings": {
+                s.name: {"unit": s.metadata["unit"], "source": s.metadata["source"]}
+                for s in settings_of(modality).values()
+            },
         }
         for name, modality in modalities.items()
     ]
@@ -95,7 +126,7 @@ def _analyses() -> list[dict[str, Any]]:
             "summary": entry.summary,
             "cites": entry.cites,
             "needs": entry.needs,
-            "options": entry.options,
+            "options": list(entry.options),
         }
         for name, entry in analyses.items()
     ]
@@ -117,13 +148,31 @@ def _observables() -> list[dict[str, Any]]:
     ]
 
 
+def _sets() -> list[dict[str, Any]]:
+    from lrplan.measure.observables import SETS
+
+    return [
+        {
+            "name": s.name,
+            "summary": s.summary,
+            "cites": s.cites,
+            "observables": list(s.observables),
+            "number": len(s.observables),
+        }
+        for s in SETS.values()
+    ]
+
+
 KINDS: dict[str, tuple[Callable[[], list[dict[str, Any]]], tuple[str, ...]]] = {
     "analyses": (_analyses, ("name", "summary", "needs", "cites")),
     "architectures": (_architectures, ("name", "summary", "settings", "cites")),
     "classifiers": (_classifiers, ("name", "summary", "cites")),
-    "modalities": (_modalities, ("name", "summary", "measures", "cites")),
+    "credits": (_credits, ("name", "summary", "settings", "cites")),
+    "modalities": (_modalities, ("name", "summary", "measures", "settings", "cites")),
     "observables": (_observables, ("name", "summary", "measure", "degree", "cites")),
+    "optimizers": (_optimizers, ("name", "summary", "settings", "cites")),
     "rules": (_rules, ("name", "summary", "settings", "cites")),
+    "sets": (_sets, ("name", "summary", "number", "cites")),
     # Sources are left to --json: what data a task needs takes the room.
     "tasks": (_tasks, ("name", "summary", "needs")),
 }
@@ -134,14 +183,15 @@ def list_kind(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="rules|architectures|tasks|modalities|observables|classifiers|analyses",
+            metavar="rules|credits|optimizers|architectures|tasks|modalities|observables|sets|"
+            "classifiers|analyses",
             help="What to list.",
         ),
     ],
     json: _options.Json = False,
     quiet: _options.Quiet = False,
 ) -> None:
-    """List rules, architectures, tasks, modalities, observables, classifiers, analyses."""
+    """List rules, credits, optimizers, architectures, tasks, modalities, observables and more."""
     if kind not in KINDS:
         from lrplan.errors import UsageError
         from lrplan.registry import nearest

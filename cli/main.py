@@ -59,7 +59,7 @@ app.command("inspect", epilog=inspect.EPILOG)(inspect.inspect)
 app.command("score", epilog=score.EPILOG)(score.score)
 app.command("record", epilog=record.EPILOG)(record.record)
 app.command("simulate", epilog=simulate.EPILOG)(simulate.simulate)
-app.command("analyse", epilog=analyse.EPILOG)(analyse.analyse)
+app.command("analyse", **analyse.SETTINGS)(analyse.analyse)
 app.command("claims", epilog=claims.EPILOG)(claims.claims)
 app.command("list", epilog=list_.EPILOG)(list_.list_kind)
 cohorts = typer.Typer(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lrplan.analyses import analyse
-    from lrplan.claims.nayebi2020 import evaluate_claims
+    from lrplan.claims import evaluate_claims
     from lrplan.cohort.store import Cohort, open_cohort
     from lrplan.errors import DataError, LrplanError, UsageError
     from lrplan.measure.design import Design, Schedule

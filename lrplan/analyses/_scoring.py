@@ -16,7 +16,7 @@ import xarray as xr
 from lrplan.analyses import Result
 from lrplan.arguments import generator
 from lrplan.classifiers import EFFORTS
-from lrplan.classifiers.splits import Splits
+from lrplan.classifiers.splits import Splits, count_groups
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
 from lrplan.measure.observables import SETS, chosen
@@ -145,8 +145,8 @@ def remembered_fits() -> Iterator[None]:
 
 def _trainable(fit: Fit) -> bool:
     """Say whether each label has the two groups that choosing settings takes."""
-    y, groups = fit.y[fit.train], fit.groups[fit.train]
-    return all(len(np.unique(groups[y == k])) > 1 for k in np.unique(fit.y))
+    kinds = np.unique(fit.y)
+    return bool(count_groups(fit.y[fit.train], fit.groups[fit.train], kinds).min() > 1)
 
 
 def _label(model: Any, fit: Fit) -> list[np.ndarray]:

@@ -17,7 +17,7 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from lrplan.classifiers.splits import Splits
+from lrplan.classifiers.splits import Splits, count_groups
 from lrplan.errors import UsageError
 from lrplan.randomness import keyed_rng
 from lrplan.registry import nearest
@@ -226,8 +226,9 @@ def check_groups(classes: np.ndarray, index: np.ndarray, groups: np.ndarray) -> 
         raise ValueError(f"groups has shape {groups.shape}; expected one per row, {index.shape}")
     if len(classes) < 2:
         raise ValueError(f"y has one class, {str(classes[0])!r}; at least 2 classes are needed")
-    for i, name in enumerate(classes):
-        if len(np.unique(groups[index == i])) < 2:
+    counts = count_groups(index, groups, np.arange(len(classes)))
+    for name, count in zip(classes, counts, strict=True):
+        if count < 2:
             raise ValueError(
                 f"the class {str(name)!r} has one group in the training set; at least 2 are needed "
                 "to choose settings on groups that were not seen"

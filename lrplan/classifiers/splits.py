@@ -130,10 +130,23 @@ class Splits:
         return math.comb(few, few // folds)
 
 
+def count_groups(labels: np.ndarray, groups: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """Return how many groups there are of each label (kind,).
+
+    Parameters
+    ----------
+    labels, groups : array (recording,)
+        Of any recordings, such as those of a training set.
+    kinds : array (kind,)
+        Labels to count; one that is missing has none.
+    """
+    return np.array([len(np.unique(groups[labels == kind])) for kind in kinds])
+
+
 def _fewest(labels: np.ndarray, groups: np.ndarray) -> tuple[str, int]:
     """Return the label with the fewest groups, as text, and how many they are."""
-    _, first = np.unique(groups, return_index=True)
-    kinds, counts = np.unique(labels[first], return_counts=True)
+    kinds = np.unique(labels)
+    counts = count_groups(labels, groups, kinds)
     return str(kinds[counts.argmin()]), int(counts.min())
 
 

@@ -441,9 +441,9 @@ class Cohort:
         ax : Axes, optional
             Where to draw; by default a new figure.
         """
-        from lrplan.plots.cohort import plot_cohort
+        from lrplan.pictures import draw
 
-        return plot_cohort(self, ax=ax)
+        return draw("plot_cohort", self, ax=ax)
 
     def _repr_html_(self) -> str:
         return html(info_lines(self.info()))

@@ -147,7 +147,7 @@ class Design:
         observable's degree, since a firing rate and a network's activation share no unit, and gives
         later sessions as their change from the first; ``raw`` is the paper's.
     observables : str or sequence of str, default "standard-1"
-        What is taken of a recording: names of sets (``lrplan list observables`` shows them), of
+        What is taken of a recording: names of sets (``lrplan list sets`` shows them), of
         families, or of single observables. The set that is the default never changes under its
         name, whatever plug-ins are installed.
     """

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from lrplan.arguments import generator, positive_int
 from lrplan.errors import DataError, UsageError
+from lrplan.measure.texts import recording_lines, recording_repr
+from lrplan.pictures import draw
 from lrplan.registry import nearest
+from lrplan.terms import UNIT_DIMS, UNIT_NOUNS
+from lrplan.texts import html, text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 DIMS = {
     "activity": ("population", "session", "stimulus", "unit"),
@@ -25,13 +32,6 @@ KINDS = ("virtual", "spikes", "dff")
 UNKNOWN = "unknown"
 LEARNING = "learning"
 _MATCHED = ("session", "stimulus", "paired_stimulus")
-_COUNTED = {
-    "stimulus": ("stimulus", "stimuli"),
-    "trial": ("trial", "trials"),
-    "unit": ("unit", "units"),
-    "synapse": ("synapse", "synapses"),
-    "paired_stimulus": ("paired stimulus", "paired stimuli"),
-}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -98,34 +98,41 @@ class Recording:
         object.__setattr__(self, "data", _with_areas(_with_means(_by_name(self.data))))
 
     def __repr__(self) -> str:
-        return f"<Recording {self.summary().splitlines()[0]}>"
+        return recording_repr(self)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.summary())}</pre>"
+        return html(recording_lines(self))
 
     def summary(self) -> str:
-        """Return what was recorded, of whom and where, and what is doubtful, in a few lines.
+        """Return what was recorded, of whom and where, and what is doubtful.
 
         Examples
         --------
         >>> import lrplan
         >>> cohort = lrplan.open_cohort("starter")
         >>> lrplan.record(cohort, lrplan.Design(units=9), rng=0, populations=[0])
-        <Recording starter: virtual, 21 sessions (tracked), 8 stimuli, 9 units>
+        <Recording 'starter': virtual, 21 sessions, 9 units (tracked), 8 stimuli>
         """
-        sizes = self.data.sizes
-        told = [_counted(sizes[d], *words) for d, words in _COUNTED.items() if d in sizes]
-        tracked = "tracked" if self.tracked else "not tracked"
-        sessions = f"{_counted(self.sessions, 'session')} ({tracked})"
-        whom = []
-        for name in ("animal", "area", "condition"):
-            names = sorted(set(self.data[name].values.tolist()))
-            whom.append(_counted(len(names), name) + (f" ({names[0]})" if len(names) == 1 else ""))
-        lines = [
-            f"{self.source}: {', '.join([self.kind, sessions, *told])}",
-            f"{_counted(sizes['population'], 'population')}: {', '.join(whom)}",
-        ]
-        return "\n".join(lines + [f"Warning: {w}" for w in self.ingest.get("warnings", [])])
+        return text(recording_lines(self))
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw mean responses over sessions, as `lrplan.plots.plot_recording` does."""
+        return draw("plot_recording", self, ax=ax)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per population: its labels, and how many units it holds."""
+        import pandas as pd
+
+        labels = {
+            str(name): c.values for name, c in self.data.coords.items() if c.dims == ("population",)
+        }
+        table = pd.DataFrame(labels)
+        for measure, dims in UNIT_DIMS.items():
+            if measure in self.data:
+                held = self.data[measure].notnull()
+                others = [d for d in held.dims if d not in ("population", *dims)]
+                table[f"{measure}_{UNIT_NOUNS[measure]}s"] = held.any(others).sum(dims).values
+        return table
 
     @property
     def sessions(self) -> int:
@@ -284,10 +291,6 @@ def join(recordings: Sequence[Recording]) -> Recording:
     }
     source = ", ".join(dict.fromkeys(r.source for r in parts))
     return replace(first, data=data, source=source, ingest=merged if ingests else {})
-
-
-def _counted(count: int, one: str, many: str = "") -> str:
-    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def _variables(recording: Recording) -> list[str]:

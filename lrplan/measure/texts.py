@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lrplan.measure.observables import STANDARD
 from lrplan.terms import UNIT_DIMS, UNIT_NOUNS
 from lrplan.texts import Line, cell, counted, table
 
@@ -41,6 +42,8 @@ def design_line(asked: Mapping[str, Any]) -> str:
     if asked["position"] is not None:
         words.append(f"position {asked['position']}")
     words.append(f"{asked['scaling']} scaling")
+    if asked["observables"] != [STANDARD]:
+        words.append(f"observables {', '.join(asked['observables'])}")
     return "; ".join(words)
 
 

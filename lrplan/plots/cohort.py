@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 
-from lrplan.plots._style import COLOURS, SMALL, dots, legend_above, new_axes, short, spoken
+from lrplan.plots._dots import dots
+from lrplan.plots._style import COLOURS, SMALL, legend_above, new_axes, short, spoken
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort

@@ -14,7 +14,7 @@ import xarray as xr
 
 from lrplan.arguments import generator
 from lrplan.classifiers import seeded
-from lrplan.classifiers.splits import Splits
+from lrplan.classifiers.splits import Splits, count_groups
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
@@ -155,9 +155,9 @@ class Forecast:
 
     def plot(self, *, ax: Axes | None = None) -> Axes:
         """Draw the confusion, as `lrplan.plot_confusion` does."""
-        from lrplan.plots import plot_confusion
+        from lrplan.pictures import draw
 
-        return plot_confusion(self, ax=ax)
+        return draw("plot_confusion", self, ax=ax)
 
     def __repr__(self) -> str:
         from lrplan.tell.texts import forecast_repr
@@ -381,7 +381,7 @@ def cross_predict(
         y, train = tests[place].trajectories.y, ~test
         kinds = np.unique(y)
         # Choosing settings takes two of each rule.
-        if any(len(np.unique(groups[train & (y == k)])) < 2 for k in kinds):
+        if count_groups(y[train], groups[train], kinds).min() < 2:
             return np.full((test.sum(), len(kinds)), np.nan)
         model = seeded(base, streams.seed("classifier", *tests[place].purpose))
         model.fit(features[place][train], y[train], groups=groups[train])

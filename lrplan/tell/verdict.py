@@ -138,9 +138,9 @@ class Verdict:
 
     def plot(self, *, ax: Axes | None = None) -> Axes:
         """Draw the probability of each rule, with chance, and mark the rules that are excluded."""
-        from lrplan.plots.verdict import plot_verdict
+        from lrplan.pictures import draw
 
-        return plot_verdict(self, ax=ax)
+        return draw("plot_verdict", self, ax=ax)
 
     def __repr__(self) -> str:
         from lrplan.tell.texts import verdict_repr
@@ -339,7 +339,8 @@ def score(
     if len(animals) > 1:
         named = ", ".join(map(str, animals[:3]))
         raise DataError(
-            f"{recording.source} holds {len(animals)} animals ({named}); expected one: score each alone, as recording.of(animal=...)"
+            f"{recording.source} holds {len(animals)} animals ({named}); expected one: score each "
+            "alone, as recording.of(animal=...)"
         )
     streams = Streams.draw(generator(rng))
     design, warnings = infer_design(recording, cohort, position=position, noise=noise)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lrplan.measure.observables import Observable, stored_families
+
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
@@ -34,3 +36,8 @@ class Storage:
     pair_stimuli: int = 4
     validation: int = 64
     bits: int = 8
+
+
+def stored_observables() -> list[Observable]:
+    """Return the stored observables, in the order of storage."""
+    return [observable for family in stored_families() for observable in family.observables]

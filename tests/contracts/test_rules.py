@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 
 import numpy as np
 import pytest
 import torch
 
 from lrplan.errors import UsageError
-from lrplan.simulate.architectures import Head, architectures
+from lrplan.simulate.credits import (
+    Conv,
+    LearnedFeedback,
+    Linear,
+    Observed,
+    OwnUpdate,
+    Visit,
+    carry_back,
+    credits,
+)
+from lrplan.simulate.credits.backpropagation import Backpropagation
 from lrplan.simulate.learn.train import train
-from lrplan.simulate.network import Pass, init_backward, init_params
 from lrplan.simulate.optimizers import optimizers
 from lrplan.simulate.rules import rules
 from lrplan.simulate.run.recipe import parse_recipe
@@ -45,9 +55,8 @@ def test_a_rule_says_what_it_is(name):
     assert rule.name == name
     assert rule.cites.strip()
     assert rule.summary.strip()
-    assert rule.credit_name
-    assert rule.optimizer_name in optimizers.names()
-    assert isinstance(rule.optimizer, optimizers.get(rule.optimizer_name))
+    assert type(rule.credit) is credits.get(rule.credit_name)
+    assert type(rule.optimizer) is optimizers.get(rule.optimizer_name)
     assert 0 < rule.learning_rate < 10
 
 
@@ -80,6 +89,16 @@ def test_an_unknown_setting_of_a_rule_is_refused_with_the_nearest(name):
             rule.with_settings({known + "x": 1})
 
 
+def test_a_rule_whose_half_is_not_registered_says_what_to_do():
+    @dataclasses.dataclass(frozen=True)
+    class Nameless(Backpropagation):
+        pass
+
+    rule = dataclasses.replace(rules.get("sgdm"), name="new", credit=Nameless())
+    with pytest.raises(UsageError, match=r"Nameless of rule 'new' .* @credits.register\(NAME\)"):
+        _ = rule.credit_name
+
+
 @pytest.mark.parametrize("name", rules.names())
 def test_a_rule_trains(name):
     made = parse_recipe(RECIPE.format(rule=name))
@@ -93,41 +112,104 @@ def test_a_rule_trains(name):
         assert (moved[:, 0] != moved[:, -1]).any(axis=-1).all(), "a layer did not learn"
 
 
-@pytest.mark.parametrize("name", rules.names())
-@pytest.mark.parametrize("architecture", ["mlp", "knet4", "knet4_lrn"])
-def test_gradients_and_moves_have_the_shape_of_what_they_change(name, architecture):
-    rule = rules.get(name)
-    settings = {"width": 12, "depth": 3} if architecture == "mlp" else {"channels": [3, 4, 5]}
-    network = architectures.get(architecture).build((1, 16, 16), Head("readout", 10), **settings)
-    params = {
-        k: torch.from_numpy(v) for k, v in init_params(network, np.random.default_rng(0)).items()
+MEMBERS = {"apply", "update", "update_backward", "backward_weights", "way_back"}
+LAYERS = [
+    (Linear(), (6, 4), (3, 4)),
+    (Conv(1, 1), (6, 2, 5, 5), (3, 2, 3, 3)),
+    (Conv(2, 0), (6, 2, 5, 5), (3, 2, 3, 3)),
+]
+
+
+def drawn(op, inputs, weights):
+    """An operation, and x, W, B and an error of its output, for three organisms in float64."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return torch.from_numpy(rng.standard_normal((3, *shape)))
+
+    x, w, b = draw(*inputs), draw(*weights), draw(*weights)
+    return op, x, w, b, draw(*op.forward(x[0], w[0]).shape)
+
+
+@pytest.fixture(params=LAYERS, ids=lambda v: repr(v[0]))
+def layer(request):
+    return drawn(*request.param)
+
+
+@pytest.mark.parametrize("name", credits.names())
+def test_a_credit_says_what_it_is_and_has_no_member_that_nobody_calls(name):
+    credit = credits.get(name)()
+    assert credit.summary.strip()
+    assert credit.cites.strip()
+    assert dataclasses.is_dataclass(credit)
+    assert all(f.default is not dataclasses.MISSING for f in dataclasses.fields(credit))
+    own = {m for m, _ in inspect.getmembers(credit) if not m.startswith("_")}
+    settings = {f.name for f in dataclasses.fields(credit)}
+    assert own - settings - {"summary", "cites"} <= MEMBERS, "a member that lrplan does not know"
+    assert credit.way_back in ("forward weights", "backward weights", "own")
+    if credit.way_back != "own":
+        assert credit.backward_weights == (credit.way_back == "backward weights")
+    assert credit.backward_weights or not isinstance(credit, LearnedFeedback)
+
+
+@pytest.mark.parametrize("name", credits.names())
+def test_what_a_credit_says_of_its_way_back_is_true(name, layer):
+    """A stack takes it at its word."""
+    credit = credits.get(name)()
+    op, x, w, b, dz = layer
+
+    def back(apply):
+        z, pull = torch.func.vjp(apply, x[0], w[0])
+        return z, *pull(dz[0])
+
+    mine = b[0] if credit.backward_weights else None
+    z, *found = back(lambda x, w: credit.apply(op, x, w, mine))
+    assert torch.allclose(z, op.forward(x[0], w[0]), rtol=0, atol=1e-10)
+    assert all(torch.isfinite(g).all() for g in found)
+    known = {
+        "forward weights": op.forward,
+        "backward weights": lambda x, w: carry_back(op, x, w, b[0]),
     }
-    backward = {}
-    if rule.credit.backward_weights:
-        drawn = init_backward(network, np.random.default_rng(1))
-        backward = {k: torch.from_numpy(v) for k, v in drawn.items()}
-    rng = np.random.default_rng(2)
-    x = torch.from_numpy(rng.standard_normal((6, 1, 16, 16)).astype(np.float32))
-    y = torch.from_numpy(rng.integers(0, 10, 6))
+    if credit.way_back in known:
+        _, *expected = back(known[credit.way_back])
+        for one, other in zip(found, expected, strict=True):
+            assert torch.allclose(one, other, rtol=0, atol=1e-10)
 
-    def loss(params):
-        run = Pass(params, backward=backward, credit=rule.credit)
-        return torch.nn.functional.cross_entropy(network.forward(run, x), y)
 
-    for key, gradient in torch.func.grad(loss)(params).items():
-        assert gradient.shape == params[key].shape, key
-        assert torch.isfinite(gradient).all(), key
-    run = Pass(params, backward=backward, credit=rule.credit)
-    network.forward(run, x)
-    for key, b in backward.items():
-        weight = params[f"{key}.weight"]
-        assert b.shape == weight.shape
-        move = rule.credit.backward_gradient(
-            run.operations[key], run.inputs[key], run.drives[key], weight, b
-        )
-        if move is not None:
-            assert move.shape == b.shape, key
-            assert torch.isfinite(move).all(), key
+@pytest.mark.parametrize("name", credits.names())
+@pytest.mark.parametrize("first", [False, True])
+def test_a_credit_is_the_same_under_vmap(name, first, layer):
+    credit = credits.get(name)()
+    op, x, w, b, dz = layer
+    has_backward = credit.backward_weights and not first
+
+    def asked(x, w, b, dz):
+        mine = b if has_backward else None
+        z = credit.apply(op, x, w, mine)
+        through = torch.func.vjp(lambda w: credit.apply(op, x, w, mine), w)[1](dz)
+        visits = [Visit(x, z, z.relu(), dz), Visit(x / 2, z / 2, z.relu() / 2, dz / 3)]
+        seen = Observed(op, w, mine, visits, -(z**2).mean())
+        found = [z, *through]
+        if isinstance(credit, OwnUpdate):
+            found += [found for found in [credit.update(seen)] if found is not None]
+        if isinstance(credit, LearnedFeedback) and mine is not None:
+            found.append(credit.update_backward(seen))
+        for change in found[1:]:
+            assert change.shape == w.shape
+        return tuple(found)
+
+    together = torch.func.vmap(asked)(x, w, b, dz)
+    for i in range(3):
+        alone = asked(x[i], w[i], b[i], dz[i])
+        for one, other in zip(together, alone, strict=True):
+            assert torch.isfinite(other).all()
+            assert torch.allclose(one[i], other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", optimizers.names())
+def test_an_optimizer_says_what_it_is(name):
+    assert optimizers.get(name).summary.strip()
+    assert optimizers.get(name).cites.strip()
 
 
 @pytest.mark.parametrize("name", optimizers.names())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -73,6 +74,32 @@ def test_a_result_is_labelled_tabulated_drawn_and_strict_json(name, made):
     import matplotlib.pyplot as plt
 
     plt.close("all")
+
+
+def test_a_result_is_shown_in_short_as_text_and_as_a_dataframe(made):
+    result = ask("pairs", made, measure="activity", rules=["adam", "sgdm"])
+    assert repr(result) == "<Result pairs of the cohort made: accuracy (measure 1, a 2, b 2)>"
+    columns, rows = result.table()
+    frame = result.to_dataframe()
+    assert list(frame.columns) == columns
+    assert frame.values.tolist() == rows
+    [[_, _, _, mean, low, high, *_]] = rows
+    assert f"{mean:.3f} [{low:.3f}, {high:.3f}]" in result.summary()
+    assert result.summary().startswith("pairs of the cohort made: measure activity")
+    assert f">{mean:.3f} [{low:.3f}, {high:.3f}]</td>" in result._repr_html_()
+
+
+@pytest.mark.parametrize("observables", ["paper", "all"])
+def test_another_observable_changes_no_importance(made, monkeypatch, observables):
+    from lrplan.measure.observables import families, families_of
+
+    options = {"splits": 4, "observables": observables}
+    before = ask("importance", made, **options).dataset
+    monkeypatch.setattr(families, "_entries", dict(families._entries))
+    [act] = families_of("activity")
+    new = replace(act.observables[0], name="act_new")
+    families.add("act2", replace(act, name="act2", observables=(new,)))
+    assert ask("importance", made, **options).dataset.identical(before)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -247,13 +247,17 @@ def test_a_recording_says_in_a_few_lines_what_it_holds():
     names = {"animal": ("population", ["m1", "m2"]), "area": "V<1>", "condition": "passive"}
     doubts = {"warnings": ["few trials"]}
     recording = with_trials(coords=names, kind="spikes", tracked=False, ingest=doubts)
-    first = "lab: spikes, 3 sessions (not tracked), 4 stimuli, 5 trials, 6 units"
-    assert repr(recording) == f"<Recording {first}>"
-    assert recording.summary().splitlines() == [
-        first,
-        "2 populations: 2 animals, 1 area (V<1>), 1 condition (passive)",
-        "Warning: few trials",
+    first = "spikes, 2 populations, 3 sessions, 6 units (not tracked), 4 stimuli"
+    assert repr(recording) == f"<Recording 'lab': {first}>"
+    told = recording.summary().splitlines()
+    assert told[:2] == [
+        f"Recording: lab: {first}",
+        "Of 2 animals, 1 area (V<1>), 1 condition (passive)",
     ]
+    assert told[-1] == "Warning: few trials"
+    table = recording.to_dataframe()
+    assert table["animal"].tolist() == ["m1", "m2"]
+    assert table["activity_units"].tolist() == [6, 6]
     assert "V&lt;1&gt;" in recording._repr_html_()
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from lrplan.measure.observables import all_observables
+from lrplan.measure.observables import families
 from lrplan.simulate.learn.probes import Probes
-from lrplan.simulate.learn.storage import Storage
-from lrplan.simulate.learn.train import build
+from lrplan.simulate.learn.storage import Storage, stored_observables
+from lrplan.simulate.learn.train import build, train
 from lrplan.simulate.network import Pass, init_params
 from lrplan.simulate.run.recipe import parse_recipe
 
@@ -65,7 +67,7 @@ def test_stored_values_equal_a_plain_reference(architecture, task):
     params = {k: torch.from_numpy(np.stack([e[k] for e in each])).double() for k in each[0]}
     statistics = probes.batch_statistics(params)
     measured = probes.measure(params, statistics)
-    names = [o.name for _, o in all_observables()]
+    names = [o.name for o in stored_observables()]
 
     for i in range(len(specs)):
         mine = {k: v[i] for k, v in params.items()}
@@ -86,7 +88,7 @@ def test_stored_values_equal_a_plain_reference(architecture, task):
                 for s, value in plain_statistics(weights).items():
                     expected[f"weight_{f}_{s}"] = value
             image = probes.stimuli[:1]
-            jacobian = layer_jacobian(network, mine, fixed, layer, run.inputs[layer], image)
+            jacobian = layer_jacobian(network, mine, fixed, layer, run.visits[layer][-1].x, image)
             for f, function in FUNCTIONS.items():
                 total = jacobian.sum(1)  # over outputs: (stimulus, input)
                 change = [sum(function(x) for x in row) / jacobian.shape[1] for row in total]
@@ -97,7 +99,8 @@ def test_stored_values_equal_a_plain_reference(architecture, task):
             units = probes.units[layer][i].numpy()
             responses = shown.outputs[layer].flatten(1).numpy()[:, units]
             np.testing.assert_allclose(measured["responses"][p][i].numpy(), responses, atol=1e-12)
-            jacobian = layer_jacobian(network, mine, fixed, layer, shown.inputs[layer][:2], image)
+            inputs = shown.visits[layer][-1].x[:2]
+            jacobian = layer_jacobian(network, mine, fixed, layer, inputs, image)
             post, pre = probes.post[layer][i].numpy(), probes.pre[layer][i].numpy()
             np.testing.assert_allclose(
                 measured["paired"][p][i].numpy(), jacobian[:, post[:, None], pre], atol=1e-10
@@ -121,3 +124,18 @@ def layer_jacobian(network, params, statistics, layer, inputs, image):
 
     rows = [torch.autograd.functional.jacobian(output, x).flatten(1).numpy() for x in inputs]
     return np.stack(rows)
+
+
+def test_what_is_stored_does_not_depend_on_what_else_is_registered(monkeypatch):
+    def stored():
+        made = parse_recipe(RECIPE.format("mlp", "digits") + "[training]\nepochs = 1\n")
+        storage = Storage(units=8, stimuli=2, synapses=5, pairs=2, pair_stimuli=1, validation=2)
+        spec = replace(made.specs[0], batch_size=512, checkpoints=2)
+        return train([spec], storage)[0].arrays["observables"]
+
+    before = stored()
+    assert before.shape[-1] == len(stored_observables()) == 45
+    monkeypatch.setattr(families, "_entries", dict(families._entries))
+    families.add("about", replace(families.get("act"), name="about"))
+    assert len(stored_observables()) == 45
+    np.testing.assert_array_equal(stored(), before)
