@@ -116,10 +116,12 @@ def _about(recording: Recording) -> str:
         shown = [d for d in seen.dims if d not in ("population", "session", *dims)]
         counts = seen.all(shown).sum(dims).values.ravel().tolist()
         noun = UNIT_NOUNS[measure]
-        held.append(f"{_range(counts)} {noun if set(counts) == {1} else noun + 's'}")
+        held.append(f"{_range(counts)} {noun}s")
     words.append(f"{' and '.join(held) or 'nothing'} ({_tracked(recording.tracked)})")
     if "stimulus" in sizes:
-        words.append(f"{sizes['stimulus']} stimuli")
+        words.append(counted(sizes["stimulus"], "stimulus", "stimuli"))
+    if "trial" in sizes:
+        words.append(f"up to {counted(sizes['trial'], 'trial')} of each")
     return ", ".join(words)
 
 

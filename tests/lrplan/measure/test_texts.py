@@ -32,6 +32,16 @@ def real():
     )
 
 
+def test_trials_are_told():
+    values = np.ones((1, 3, 1, 5, 12))
+    dims = ("population", "session", "stimulus", "trial", "unit")
+    made = Recording(xr.Dataset({"trials": (dims, values)}), "a.nwb", kind="spikes")
+    assert recording_repr(made) == (
+        "<Recording 'a.nwb': spikes, 3 sessions, 12 units (tracked), 1 stimulus, "
+        "up to 5 trials of each>"
+    )
+
+
 def test_areas_of_animals_are_counted(real):
     both = xr.concat([real.data] * 2, "population").assign_coords(
         animal=("population", ["m1", "m1"]),
