@@ -239,7 +239,7 @@ def forecast(
         for name, label in HELD_OUT.items():
             whole = Splits.of_folds(some.label(label))
             if len(whole) > 1:
-                tests.append(Tested(some, whole, (name,)))
+                tests.append(Unseen(some, whole, (name,)))
     found = cross_predict(tests, groups, streams=streams, classifier=classifier)
     known = found[:REPEATS]
     unseen = {t.purpose[0]: p for t, p in zip(tests[REPEATS:], found[REPEATS:], strict=True)}
@@ -320,7 +320,7 @@ def check_rules(trajectories: Trajectories, cohort: str, least: int = FOLDS) -> 
 
 
 @dataclass(frozen=True)
-class Tested:
+class Unseen:
     """Recordings that are told by classifiers which did not see their group.
 
     Parameters
@@ -340,14 +340,14 @@ class Tested:
 
 def within_known(
     trajectories: Trajectories, groups: np.ndarray, streams: Streams, repeat: int
-) -> Tested:
+) -> Unseen:
     """Return the test within known conditions: groups are dealt into folds."""
     folds = Splits.dealt(trajectories.y, groups, folds=FOLDS, rng=streams.rng("folds", repeat))
-    return Tested(trajectories, folds, ("known", repeat))
+    return Unseen(trajectories, folds, ("known", repeat))
 
 
 def cross_predict(
-    tests: Sequence[Tested],
+    tests: Sequence[Unseen],
     groups: np.ndarray,
     *,
     streams: Streams,
@@ -357,7 +357,7 @@ def cross_predict(
 
     Parameters
     ----------
-    tests : sequence of Tested
+    tests : sequence of Unseen
         What is predicted.
     groups : array (recording,)
         What the classifier keeps together in its own cross-validation.

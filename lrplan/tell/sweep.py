@@ -74,7 +74,7 @@ def sweep(
     shuffle_labels : bool, default False
         Whether organisms swap rules at random: the accuracy must then be chance.
     classifier : Calibrated, optional
-        Tested in five folds for each combination: then each is what `forecast` with the same
+        Unseen in five folds for each combination: then each is what `forecast` with the same
         `rng` and classifier finds, at the price of as many forecasts.
 
     Returns

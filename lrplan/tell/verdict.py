@@ -23,7 +23,7 @@ from lrplan.measure.trajectories import Features, Trajectories, observe, observe
 from lrplan.randomness import Streams
 from lrplan.registry import nearest
 from lrplan.tell.combine import Probabilities
-from lrplan.tell.forecast import Tested, check_rules, cross_predict, within_known
+from lrplan.tell.forecast import Unseen, check_rules, cross_predict, within_known
 from lrplan.tell.intervals import Bootstrap, Interval
 from lrplan.terms import POSITIONS
 
@@ -434,7 +434,7 @@ def _tested(
     tests = [within_known(virtual, virtual.organisms, streams, 0)]
     architectures = Splits.of_folds(virtual.label("architecture"))
     if len(architectures) > 1:
-        tests.append(Tested(virtual, architectures, ("architecture",)))
+        tests.append(Unseen(virtual, architectures, ("architecture",)))
     found = cross_predict(tests, virtual.organisms, streams=streams, classifier=base)
     return found[0], found[1] if len(found) > 1 else None
 

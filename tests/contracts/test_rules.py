@@ -188,7 +188,7 @@ def test_a_credit_is_the_same_under_vmap(name, first, layer):
         z = credit.apply(op, x, w, mine)
         through = torch.func.vjp(lambda w: credit.apply(op, x, w, mine), w)[1](dz)
         visits = [Visit(x, z, z.relu(), dz), Visit(x / 2, z / 2, z.relu() / 2, dz / 3)]
-        seen = Observed(op, w, mine, visits, -(z**2).mean())
+        seen = Observed(op, w, mine, visits, -(z**2).flatten(1).mean(1))
         found = [z, *through]
         if isinstance(credit, OwnUpdate):
             found += [found for found in [credit.update(seen)] if found is not None]
