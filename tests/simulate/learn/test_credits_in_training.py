@@ -255,9 +255,8 @@ def test_an_update_from_the_delivered_error_is_backpropagation(name, organisms):
     assert_close(found, expected)
 
 
+@pytest.mark.parametrize("organisms", ["as one", "under vmap"], indirect=True)
 def test_in_a_mixed_stack_each_organism_learns_by_its_own_credit(name, organisms):
-    if organisms == 1:
-        pytest.skip("a stack of one is not mixed")
     network, params, feedback, images, labels = drawn(name, organisms)
     mixed = [Delta(), InformationAlignment(), Rewarded()]
     found, moved = changes(network, mixed, params, feedback, images, labels)
