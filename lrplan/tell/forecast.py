@@ -19,8 +19,9 @@ from lrplan.classifiers.splits import Splits, count_groups
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
+from lrplan.measure.observe import observe_cohort
 from lrplan.measure.texts import design_line
-from lrplan.measure.trajectories import Trajectories, observe_cohort
+from lrplan.measure.trajectories import Trajectories
 from lrplan.pictures import draw
 from lrplan.randomness import Streams
 from lrplan.registry import nearest

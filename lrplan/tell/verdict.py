@@ -18,9 +18,10 @@ from lrplan.classifiers.splits import Splits
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design, Schedule
+from lrplan.measure.observe import observe, observe_cohort
 from lrplan.measure.recording import LEARNING, Recording
 from lrplan.measure.texts import design_line, ingest_lines, recording_line
-from lrplan.measure.trajectories import Features, Trajectories, observe, observe_cohort
+from lrplan.measure.trajectories import Features, Trajectories
 from lrplan.pictures import draw
 from lrplan.randomness import Streams
 from lrplan.registry import nearest

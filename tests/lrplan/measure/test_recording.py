@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 from lrplan import DataError, Design, Recording, Schedule, UsageError, record
+from lrplan.measure.observe import observe
 from lrplan.measure.recording import join
-from lrplan.measure.trajectories import observe
 
 
 def recorded(cohort, *, seed=0, populations=None, **design):

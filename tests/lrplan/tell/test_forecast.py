@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from lrplan import DataError, Design, Schedule, UsageError, forecast, open_cohort
 from lrplan.classifiers.calibrated_forest import calibrated_forest
 from lrplan.classifiers.splits import Splits
-from lrplan.measure.trajectories import observe_cohort
+from lrplan.measure.observe import observe_cohort
 from lrplan.randomness import Streams
 from lrplan.tell.forecast import Unseen, cross_predict
 
