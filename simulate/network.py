@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lrplan.simulate.credits import Backpropagation, Conv, Linear, Operation
+from lrplan.simulate.credits import Conv, Credit, Linear, Operation, Visit
+from lrplan.simulate.credits.backpropagation import Backpropagation
 
 BATCH_NORM_EPSILON = 1e-5
 
@@ -50,34 +52,51 @@ class Layer:
 class Pass:
     """One pass of examples through the network of one organism.
 
-    Architectures call its methods in order, as they would call torch's. What it needs to know
-    of training (the credit assignment, the mode of batch normalisation, what to hold on to)
-    is set before.
+    Architectures call its methods in order, as they would call torch's, and a layer's as often as
+    the network has time steps. What it needs to know of training (the credit assignment, the mode
+    of batch normalisation, what to hold on to) is set before.
 
     Parameters
     ----------
     params, backward : mapping of str to Tensor
         Forward parameters, and backward weights of layers that have their own.
-    credit : Backpropagation
+    credit : Credit
         The way errors go back.
     statistics : mapping, optional
-        Mean and variance for batch normalisation; by default those of the batch.
+        Mean and variance for batch normalisation; by default those of the batch. Each visit has
+        its own (the second to a layer ``fc1`` under the name ``fc1 2``): activity in a recurrent
+        network differs between time steps (Cooijmans et al., ICLR 2017).
     probes : mapping, optional
         For each layer, what is added to its input, which is cut from the layers before, as skip
         paths are. So the derivative of a layer's output by its own probe is that of the layer
         alone, and by any other probe it is zero.
+    taps : mapping, optional
+        For each layer, what is added to its drive at each visit: zeros, by which the derivative
+        of a loss is the error that reaches the drive.
+
+    Attributes
+    ----------
+    visits : dict of str to list of Visit
+        What each layer saw, in the order of time.
+    outputs : dict of str to Tensor
+        What each layer put out last, and the features that go into the head.
+    batch_statistics : dict of str to (Tensor, Tensor)
+        Mean and variance of this batch, where no statistics are given.
+    operations : dict of str to Operation
+        What each layer does.
     """
 
     params: Mapping[str, Tensor]
     backward: Mapping[str, Tensor] = field(default_factory=dict)
-    credit: Backpropagation = field(default_factory=Backpropagation)
+    credit: Credit = field(default_factory=Backpropagation)
     statistics: Mapping[str, tuple[Tensor, Tensor]] | None = None
     probes: Mapping[str, Tensor] | None = None
-    inputs: dict[str, Tensor] = field(default_factory=dict)
-    drives: dict[str, Tensor] = field(default_factory=dict)
+    taps: Mapping[str, Sequence[Tensor]] | None = None
+    visits: dict[str, list[Visit]] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
     batch_statistics: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     operations: dict[str, Operation] = field(default_factory=dict)
+    _normalised: Counter[str] = field(default_factory=Counter)
 
     def linear(self, name: str, x: Tensor) -> Tensor:
         """Apply a fully connected layer to (example, in)."""
@@ -95,23 +114,34 @@ class Pass:
         if self.probes is not None and name in self.probes:
             x = x.detach() + self.probes[name]
         weight = self.params[f"{name}.weight"]
-        # The first layer sends no error further back, so it has no backward weights.
-        backward = self.backward.get(name)
-        if backward is None:
-            z = op.forward(x, weight)
-        else:
-            z = self.credit.apply(op, x, weight, backward)
-        self.inputs[name], self.drives[name], self.operations[name] = x, z, op
+        z = self._with_way_back(op, x, weight, self.backward.get(name))
+        visits = self.visits.setdefault(name, [])
+        visits.append(Visit(x, z))
+        self.operations[name] = op
+        if self.taps is not None and name in self.taps:
+            z = z + self.taps[name][len(visits) - 1].to(z.dtype)
         return z
+
+    def _with_way_back(
+        self, op: Operation, x: Tensor, weight: Tensor, backward: Tensor | None
+    ) -> Tensor:
+        return self.credit.apply(op, x, weight, backward)
+
+    def _visit_of_norm(self, name: str) -> str:
+        """Return the name under which statistics of this visit to a normalisation stand."""
+        self._normalised[name] += 1
+        visit = self._normalised[name]
+        return name if visit == 1 else f"{name} {visit}"
 
     def batch_norm(self, name: str, x: Tensor) -> Tensor:
         """Normalise over examples and places, then scale and shift."""
         axes = (0, *range(2, x.ndim))
+        visit = self._visit_of_norm(name)
         if self.statistics is None:
             mean, var = x.mean(axes), x.var(axes, correction=0)
-            self.batch_statistics[name] = (mean.detach(), var.detach())
+            self.batch_statistics[visit] = (mean.detach(), var.detach())
         else:
-            mean, var = self.statistics[name]
+            mean, var = self.statistics[visit]
         shape = (-1, *[1] * (x.ndim - 2))
         scale = self.params[f"{name}.scale"] / torch.sqrt(var + BATCH_NORM_EPSILON)
         shift = self.params[f"{name}.shift"] - mean * scale
@@ -141,6 +171,8 @@ class Pass:
     def output(self, name: str, y: Tensor) -> Tensor:
         """Hold on to what a layer puts out, after its nonlinearity."""
         self.outputs[name] = y
+        if name in self.visits:
+            self.visits[name][-1] = replace(self.visits[name][-1], y=y)
         return y
 
 
@@ -176,6 +208,19 @@ def init_params(network: Network, rng: np.random.Generator) -> dict[str, np.ndar
 def init_backward(network: Network, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Draw backward weights from the distribution of the forward ones, independently of them."""
     return {layer.name: _he_normal(layer, rng) for layer in network.layers[1:]}
+
+
+def trial_pass(network: Network, example: Tensor) -> Pass:
+    """Return a pass of one example through a network of zeros, for the shapes of its visits."""
+    params = {}
+    for layer in network.layers:
+        params[f"{layer.name}.weight"] = example.new_zeros(layer.shape)
+        params[f"{layer.name}.scale"] = example.new_ones(layer.shape[0])
+        params[f"{layer.name}.shift"] = example.new_zeros(layer.shape[0])
+    run = Pass(params)
+    with torch.no_grad():
+        network.forward(run, example)
+    return run
 
 
 def _he_normal(layer: Layer, rng: np.random.Generator) -> np.ndarray:

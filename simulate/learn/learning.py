@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lrplan.simulate.credits import Backpropagation, FixedFeedback, Operation
+from lrplan.simulate.credits import (
+    Credit,
+    LearnedFeedback,
+    Observed,
+    Operation,
+    OwnUpdate,
+    Visit,
+)
 from lrplan.simulate.learn.passes import TrainingPass, goes_as_one, over_stack
-from lrplan.simulate.network import Network
+from lrplan.simulate.network import Network, trial_pass
 from lrplan.simulate.optimizers import kind, together
 from lrplan.simulate.rules import Rule
 from lrplan.simulate.tasks import Task
 
+Seen = dict[str, list[dict[str, Tensor]]]
+"""Of each layer, what it saw at each visit: the tensors of a `Visit`."""
 
-def way_back(rule: Rule) -> Backpropagation | None:
+
+def way_back_key(credit: Credit) -> str:
     """Return what organisms must share to send their errors back in one stack.
 
     Backpropagation is feedback alignment whose backward weights are the forward ones, so both,
-    and whatever moves the backward weights meanwhile, share a stack: None stands for them.
+    and whatever moves the backward weights meanwhile, share a stack.
     """
-    known = (Backpropagation.apply, FixedFeedback.apply)
-    return None if type(rule.credit).apply in known else rule.credit
+    return "" if credit.way_back != "own" else f"{type(credit).__module__}.{credit!r}"
 
 
 def rule_order(rule: Rule) -> str:
@@ -41,7 +51,7 @@ class Learners:
     network : Network
         Shared by the stack.
     rules : sequence of Rule
-        One per organism, in the order of `rule_order`, with equal `way_back`.
+        One per organism, in the order of `rule_order`, with equal `way_back_key`.
     task, settings : Task, dict
         What they learn.
     params, feedback : dict of str to Tensor (organism, ...)
@@ -84,14 +94,14 @@ class Learners:
         credits = [r.credit for r in rules]
         self.tied = [
             rows
-            for rows in _runs([c.backward_weights for c in credits])
-            if feedback and not credits[rows.start].backward_weights
+            for rows in _runs([c.way_back for c in credits])
+            if feedback and credits[rows.start].way_back == "forward weights"
         ]
-        self.moving = [
-            (rows, credits[rows.start])
-            for rows in _runs(credits)
-            if type(credits[rows.start]).backward_gradient is not Backpropagation.backward_gradient
-        ]
+        each = [(rows, credits[rows.start]) for rows in _runs(credits)]
+        self.moving = [(rows, c) for rows, c in each if isinstance(c, LearnedFeedback)]
+        self.updating = [(rows, c) for rows, c in each if isinstance(c, OwnUpdate)]
+        self.readouts = {layer.name: layer.readout for layer in network.layers}
+        self.drives: dict[str, list[torch.Size]] = {}
         self._tie()
 
     def learn(self, images: Tensor, labels: Tensor, share: float) -> None:
@@ -106,36 +116,75 @@ class Learners:
         """
         if self.convolves:
             images = channels_last(images)
+        taps = self._taps(images)
         if self.as_one:
             losses, seen = self._losses(
-                self.params, self.feedback, images.flatten(0, 1), labels, organisms=self.organisms
+                self.params,
+                self.feedback,
+                {name: [t.flatten(0, 1) for t in each] for name, each in taps.items()},
+                images.flatten(0, 1),
+                labels,
+                organisms=self.organisms,
             )
         else:
-            args = (self.params, self.feedback, images, labels)
+            args = (self.params, self.feedback, taps, images, labels)
             losses, seen = over_stack(self._losses, self.organisms)(*args)
-        # Each loss depends on its own organism alone, so their sum has every gradient.
-        grads = torch.autograd.grad(losses.sum(), list(self.params.values()))
+        grads, seen = self._gradients(losses, taps, seen)
         with torch.no_grad():
-            moves = self._moves(seen)
-            self._step(dict(zip(self.params, grads, strict=True)), share)
+            for rows, name, change in self._asked(self.updating, "update", seen, losses):
+                grads[f"{name}.weight"][rows] = -change
+            known = {name: seen[name] for name in self.feedback} if self.moving else {}
+            moves = self._asked(self.moving, "update_backward", known, losses)
+            self._step(grads, share)
             for rows, name, move in moves:
-                self.feedback[name][rows].sub_(move, alpha=share)
+                self.feedback[name][rows].add_(move, alpha=share)
             self._tie()
+
+    def _taps(self, images: Tensor) -> dict[str, list[Tensor]]:
+        """Return a zero (organism, example, ...) for each drive whose error is to be known."""
+        if not self.updating:
+            return {}
+        if not self.drives:
+            visits = trial_pass(self.network, images[0, :1]).visits
+            self.drives = {name: [v.z.shape[1:] for v in each] for name, each in visits.items()}
+        return {
+            name: [images.new_zeros(*images.shape[:2], *shape).requires_grad_() for shape in each]
+            for name, each in self.drives.items()
+        }
+
+    def _gradients(
+        self, losses: Tensor, taps: Mapping[str, list[Tensor]], seen: Seen
+    ) -> tuple[dict[str, Tensor], Seen]:
+        """Return the gradient of each parameter, and `seen` with the errors that were tapped."""
+        # Each loss depends on its own organism alone, so their sum has every gradient.
+        tapped = [t for each in taps.values() for t in each]
+        # Where a way back ends, and at the last of several time steps, nothing arrives.
+        ends = bool(taps) or self.credit.way_back == "own"
+        found = torch.autograd.grad(
+            losses.sum(), [*self.params.values(), *tapped], materialize_grads=ends
+        )
+        grads = dict(zip(self.params, found, strict=False))
+        errors = iter(found[len(grads) :])
+        for name in taps:
+            seen[name] = [visit | {"error": next(errors)} for visit in seen[name]]
+        return grads, seen
 
     def _losses(
         self,
         params: Mapping[str, Tensor],
         feedback: Mapping[str, Tensor],
+        taps: Mapping[str, Sequence[Tensor]],
         images: Tensor,
         labels: Tensor,
         *,
         organisms: int = 1,
-    ) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
-        """Return the loss, and what backward weights learn from: inputs and drives of layers."""
+    ) -> tuple[Tensor, Seen]:
+        """Return the loss, and what layers saw whose weights or backward weights learn from it."""
         run = TrainingPass(
             params,
             backward=feedback,
             credit=self.credit,
+            taps=taps,
             organisms=organisms,
             half=self.half,
             under_vmap=self.organisms > organisms,
@@ -147,29 +196,57 @@ class Learners:
         def loss(output: Tensor, labels: Tensor) -> Tensor:
             return self.task.loss(output, labels, self.settings)
 
-        seen = {
-            name: (run.apart(run.inputs[name].detach()), run.apart(run.drives[name].detach()))
-            for name in (feedback if self.moving else ())
-        }
+        def apart(visit: Visit) -> dict[str, Tensor]:
+            held = {"x": visit.x, "z": visit.z} | ({} if visit.y is None else {"y": visit.y})
+            return {k: run.apart(t.detach()) for k, t in held.items()}
+
+        wanted = run.visits if self.updating else feedback if self.moving else ()
+        seen = {name: [apart(visit) for visit in run.visits[name]] for name in wanted}
         if organisms == 1:
             return loss(output, labels), seen
         return torch.func.vmap(loss)(run.apart(output), labels), seen
 
-    def _moves(self, seen: dict[str, Any]) -> list[tuple[slice, str, Tensor]]:
-        """Return how the backward weights of some organisms are to move."""
-        moves = []
-        for rows, credit in self.moving:
-            for name, (x, z) in seen.items():
-                weight, backward = self.params[f"{name}.weight"], self.feedback[name]
+    def _asked(
+        self, credits: Sequence[tuple[slice, Any]], what: str, seen: Seen, losses: Tensor
+    ) -> list[tuple[slice, str, Tensor]]:
+        """Return what credits answer, for their organisms and each layer, to what it saw."""
+        answers = []
+        for rows, credit in credits:
+            for name, visits in seen.items():
+                weight = self.params[f"{name}.weight"].detach()
+                backward = [self.feedback[name]] if name in self.feedback else []
+                mine = torch.utils._pytree.tree_map(
+                    partial(_some, rows=rows, dtype=weight.dtype),
+                    (visits, weight, backward, -losses.detach()),
+                )
+                one = over_stack(self._asking(getattr(credit, what), name), rows.stop - rows.start)
+                answers += [(rows, name, answer) for answer in one(*mine)]
+        return answers
 
-                def one(x: Any, z: Any, w: Any, b: Any, name: str = name, c: Any = credit) -> Any:
-                    move = c.backward_gradient(self.operations[name], x, z, w, b)
-                    return () if move is None else (move,)
+    def _asking(
+        self, ask: Callable[[Observed], Tensor | None], name: str
+    ) -> Callable[..., tuple[Tensor, ...]]:
+        """Return a function of one organism's tensors that asks its credit about a layer."""
 
-                args = (x.to(weight.dtype), z.to(weight.dtype), weight.detach(), backward)
-                found = over_stack(one, rows.stop - rows.start)(*(t[rows] for t in args))
-                moves += [(rows, name, move) for move in found]
-        return moves
+        def one(
+            visits: list[dict[str, Tensor]],
+            weight: Tensor,
+            backward: list[Tensor],
+            reward: Tensor,
+        ) -> tuple[Tensor, ...]:
+            answer = ask(
+                Observed(
+                    self.operations[name],
+                    weight,
+                    backward[0] if backward else None,
+                    [Visit(**visit) for visit in visits],
+                    reward,
+                    self.readouts[name],
+                )
+            )
+            return () if answer is None else (answer,)
+
+        return one
 
     def _step(self, grads: dict[str, Tensor], share: float) -> None:
         """Let each optimizer update its organisms."""
@@ -195,9 +272,13 @@ class Learners:
                     b[rows].copy_(self.params[f"{name}.weight"][rows])
 
 
-def _credit_of_all(rules: Sequence[Rule]) -> Backpropagation:
-    """Return the way back that the whole stack takes."""
-    with_feedback = [r.credit for r in rules if r.credit.backward_weights]
+def _some(tensor: Tensor, *, rows: slice, dtype: torch.dtype) -> Tensor:
+    return tensor[rows].to(dtype)
+
+
+def _credit_of_all(rules: Sequence[Rule]) -> Credit:
+    """Return the credit whose way back the whole stack takes."""
+    with_feedback = [r.credit for r in rules if r.credit.way_back == "backward weights"]
     return with_feedback[0] if with_feedback else rules[0].credit
 
 

@@ -123,12 +123,21 @@ class StackPass(Pass):
             return z
         return (self.apart(z) + self._channelwise(bias, z)).flatten(0, 1)
 
-    def _apply(self, name: str, op: Operation, x: Tensor) -> Tensor:
+    def _with_way_back(
+        self, op: Operation, x: Tensor, weight: Tensor, backward: Tensor | None
+    ) -> Tensor:
         if self.organisms == 1:
-            return super()._apply(name, op, x)
-        z = super()._apply(name, _Stacked(op, self.organisms), x)
-        self.operations[name] = op
-        return z
+            return self.credit.apply(op, x, weight, backward)
+        if self.credit.way_back != "own":
+            # W and B as they stand need no knowledge of a stack but the operation's.
+            return self.credit.apply(_Stacked(op, self.organisms), x, weight, backward)
+
+        def one(x: Tensor, weight: Tensor, backward: tuple[Tensor, ...]) -> Tensor:
+            return self.credit.apply(op, x, weight, *(backward or (None,)))
+
+        own = () if backward is None else (backward,)
+        z: Tensor = torch.func.vmap(one)(self.apart(x), weight, own)
+        return z.flatten(0, 1)
 
     def apart(self, x: Tensor) -> Tensor:
         """Return (organism, example, ...), or the one organism's (example, ...) as it is."""
@@ -141,14 +150,15 @@ class StackPass(Pass):
     def batch_norm(self, name: str, x: Tensor) -> Tensor:
         """Normalise with given statistics, or with those of the batch, which are kept then."""
         apart = x[None] if self.organisms == 1 else self.apart(x)
+        visit = self._visit_of_norm(name)
         if self.statistics is None:
             mean, var = _moments(apart)
             if self.organisms == 1:
-                self.batch_statistics[name] = (mean[0], var[0])
+                self.batch_statistics[visit] = (mean[0], var[0])
             else:
-                self.batch_statistics[name] = (mean, var)
+                self.batch_statistics[visit] = (mean, var)
         else:
-            mean, var = self.statistics[name]
+            mean, var = self.statistics[visit]
         scale = self.params[f"{name}.scale"] * torch.rsqrt(var + BATCH_NORM_EPSILON)
         shift = self.params[f"{name}.shift"] - mean * scale
         scale, shift = (self._channelwise(t, x) for t in (scale, shift))

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from lrplan.cohort.spec import OrganismSpec
-from lrplan.measure.observables import Family, families
+from lrplan.measure.observables import Family
 from lrplan.simulate.learn.batches import first_images
 from lrplan.simulate.learn.passes import StackPass, goes_as_one, over_stack
-from lrplan.simulate.learn.storage import Storage
-from lrplan.simulate.network import Network, Pass, layer_positions
+from lrplan.simulate.learn.storage import Storage, stored_families
+from lrplan.simulate.network import Network, layer_positions, trial_pass
 from lrplan.simulate.tasks import Data, Task
 
 STATISTICS_EXAMPLES = 256
@@ -45,14 +45,14 @@ def populations_of(network: Network, storage: Storage, example: Tensor) -> list[
     example : Tensor (1, channel, row, column)
         Any input, to learn the layers' sizes.
     """
-    run = _sized(network, example)
+    run = trial_pass(network, example)
     every = [
         Population(
             layer.name,
             i,
             position,
             run.outputs[layer.name].numel(),
-            run.inputs[layer.name].numel(),
+            run.visits[layer.name][-1].x.numel(),
             int(np.prod(layer.shape)),
         )
         for i, (layer, position) in enumerate(
@@ -70,19 +70,6 @@ def populations_of(network: Network, storage: Storage, example: Tensor) -> list[
         elif there:
             chosen.append(max(there, key=lambda p: p.units))
     return chosen
-
-
-def _sized(network: Network, example: Tensor) -> Pass:
-    """Return a pass of one example through a network of zeros, for its shapes."""
-    params = {}
-    for layer in network.layers:
-        params[f"{layer.name}.weight"] = example.new_zeros(layer.shape)
-        params[f"{layer.name}.scale"] = example.new_ones(layer.shape[0])
-        params[f"{layer.name}.shift"] = example.new_zeros(layer.shape[0])
-    run = Pass(params)
-    with torch.no_grad():
-        network.forward(run, example)
-    return run
 
 
 class Probes:
@@ -130,8 +117,8 @@ class Probes:
         self.validation = shown(torch.from_numpy(data.test[: storage.validation]))
         self.statistics_examples = shown(first_images(data.train, STATISTICS_EXAMPLES))
         self.populations = populations_of(network, storage, self.validation[:1])
-        sized = _sized(network, self.validation[:1]).inputs
-        self.input_shapes = {p.layer: tuple(sized[p.layer].shape[1:]) for p in self.populations}
+        visits = trial_pass(network, self.validation[:1]).visits
+        self.input_shapes = {p.layer: visits[p.layer][-1].x.shape[1:] for p in self.populations}
 
         def draw(kind: str, count: Callable[[Population], int], most: int) -> dict[str, Tensor]:
             return {
@@ -226,7 +213,7 @@ class Probes:
             out["synapses"].append(weights.gather(1, self.synapses[p.layer]))
             observed = [
                 _observe(family, y.detach(), weights, total.flatten(2), p.units)
-                for _, family in families.items()
+                for family in stored_families()
             ]
             out["observables"].append(torch.cat(observed, dim=-1))
         return out

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrplan.cohort.format import CODED
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import UsageError
 from lrplan.simulate.architectures import architectures
 from lrplan.simulate.learn.batches import Batches
-from lrplan.simulate.learn.learning import Learners, rule_order, stacked, way_back
+from lrplan.simulate.learn.divergence import has_diverged, root_mean_squares
+from lrplan.simulate.learn.learning import Learners, rule_order, stacked, way_back_key
 from lrplan.simulate.learn.performance import Performance
 from lrplan.simulate.learn.probes import Population, Probes
 from lrplan.simulate.learn.storage import Storage
@@ -43,8 +43,8 @@ class Trained:
         ``observables``, and ``performance``, ``loss``, ``examples`` (checkpoint,). Populations
         with fewer units than asked are padded with NaN.
     diverged : bool
-        Whether a weight stopped being finite, or a stored value left the range of half
-        precision (65,504): what is kept of such an organism has gaps.
+        Whether it grew out of all bounds, as `has_diverged` says: what is kept of such an
+        organism may have gaps.
     """
 
     spec: OrganismSpec
@@ -60,7 +60,7 @@ def stack_key(spec: OrganismSpec) -> tuple[Any, ...]:
     learning rates, the rules' settings and seeds may differ.
     """
     return (
-        repr(way_back(_rule(spec))),
+        way_back_key(_rule(spec).credit),
         spec.architecture,
         spec.task,
         spec.batch_size,
@@ -165,12 +165,11 @@ def train(
     schedule = spec.settings.get("training", {}).get("schedule", "cosine")
 
     kept: list[dict[str, Any]] = []
-    finite = torch.ones(len(specs), dtype=torch.bool, device=device)
+    sizes = []
     for step in range(steps[-1] + 1):
         while len(kept) < len(steps) and step == steps[len(kept)]:
             kept.append(_look(learners.params, probes, performance))
-            for p in learners.params.values():
-                finite &= _is_finite(p)
+            sizes.append(root_mean_squares(learners.params))
             if on_checkpoint is not None:
                 on_checkpoint(len(kept) - 1)
         if step < steps[-1]:
@@ -178,12 +177,13 @@ def train(
             learners.learn(images, labels, _share(schedule, step, steps[-1]))
 
     examples = np.asarray(steps, dtype=np.int64) * spec.batch_size
-    alive = finite.cpu().numpy()  # waits for all copies to the host
+    every_size = torch.stack(sizes, dim=1).cpu().numpy()  # waits for all copies to the host
+    is_weight = np.array([name.endswith(".weight") for name in learners.params])
     on_host = [_as_arrays(snapshot, storage) for snapshot in kept]
     trained = {}
     for i, s in enumerate(specs):
         arrays = _of_organism(on_host, i) | {"examples": examples}
-        diverged = not alive[i] or _out_of_range(arrays)
+        diverged = has_diverged(every_size[i], is_weight, arrays)
         trained[s.hash] = Trained(s, probes.populations, arrays, diverged)
     return [trained[s.hash] for s in asked]
 
@@ -223,17 +223,6 @@ def _to_host(tensor: Tensor) -> Tensor:
         return tensor.float()
     host = torch.empty(tensor.shape, dtype=torch.float32, pin_memory=True)
     return host.copy_(tensor, non_blocking=True)
-
-
-def _is_finite(weights: Tensor) -> Tensor:
-    """Say of each organism whether all its weights are finite."""
-    return torch.isfinite(torch.linalg.vector_norm(weights.detach().flatten(1), torch.inf, dim=1))
-
-
-def _out_of_range(arrays: dict[str, np.ndarray]) -> bool:
-    """Say whether a stored value is too large for half precision, in which it is kept."""
-    most = np.finfo(np.float16).max
-    return any(bool((np.abs(arrays[name]) > most).any()) for name in CODED)
 
 
 def halves(data: Data) -> tuple[Data, Data]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -23,7 +23,15 @@ class Optimizer(Protocol):
 
     Where organisms of a stack differ in a number, the field holds a tensor (organism,);
     `per_organism` and `add_scaled` take either.
+
+    Attributes
+    ----------
+    summary, cites : str
+        One line of what it is, and its source.
     """
+
+    summary: ClassVar[str]
+    cites: ClassVar[str]
 
     def init(self, params: Tensors) -> Any:
         """Return the state before the first step: tensors in the shape of `params`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,9 +18,10 @@ class Adam:
 
     m <- b1 m + (1 - b1) g;  s <- b2 s + (1 - b2) g^2;
     w <- w - lr (m / (1 - b1^t)) / (sqrt(s / (1 - b2^t)) + eps).
-
-    Source: Kingma & Ba, ICLR 2015.
     """
+
+    summary: ClassVar[str] = "adaptive moments with bias correction"
+    cites: ClassVar[str] = "Kingma & Ba, ICLR 2015"
 
     beta1: float = 0.9
     beta2: float = 0.999

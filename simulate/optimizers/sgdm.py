@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,8 +18,11 @@ class SGDM:
 
     v <- momentum v + g;  w <- w - lr (g + momentum v), or w - lr v without Nesterov.
 
-    Sources: Sutskever et al., ICML 2013; settings of Kunin et al., ICML 2020.
+    Settings are those of Kunin et al., ICML 2020.
     """
+
+    summary: ClassVar[str] = "stochastic gradient descent with (Nesterov) momentum"
+    cites: ClassVar[str] = "Sutskever et al., ICML 2013"
 
     momentum: float = 0.9
     nesterov: bool = True

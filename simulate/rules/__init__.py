@@ -9,8 +9,8 @@ from typing import Any
 
 from lrplan.errors import UsageError
 from lrplan.registry import Registry, nearest
-from lrplan.simulate.credits import Backpropagation
-from lrplan.simulate.optimizers import Optimizer
+from lrplan.simulate.credits import Credit, credits
+from lrplan.simulate.optimizers import Optimizer, optimizers
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,9 @@ class Rule:
     ----------
     name : str
         As registered.
-    credit, optimizer : object
-        Frozen dataclasses whose fields are the rule's settings.
-    credit_name, optimizer_name : str
-        Labels of the two halves.
+    credit : Credit
+    optimizer : Optimizer
+        Registered frozen dataclasses whose fields are the rule's settings.
     learning_rate : float
         Peak step size where a recipe names none.
     summary, cites : str
@@ -32,13 +31,30 @@ class Rule:
     """
 
     name: str
-    credit: Backpropagation
+    credit: Credit
     optimizer: Optimizer
-    credit_name: str
-    optimizer_name: str
     learning_rate: float
     summary: str
     cites: str
+
+    @property
+    def credit_name(self) -> str:
+        """The name under which the credit is registered."""
+        return self._registered(credits, self.credit)
+
+    @property
+    def optimizer_name(self) -> str:
+        """The name under which the optimizer is registered."""
+        return self._registered(optimizers, self.optimizer)
+
+    def _registered(self, registry: Registry[Any], part: object) -> str:
+        for name, entry in registry.items():
+            if entry is type(part):
+                return name
+        raise UsageError(
+            f"the {registry.kind} {type(part).__name__} of rule {self.name!r} is not registered; "
+            f"put @{registry.kind}s.register(NAME) above its class"
+        )
 
     def settings(self) -> dict[str, Any]:
         """Return every setting with its value."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lrplan.simulate.credits import FixedFeedback
+from lrplan.simulate.credits.feedback_alignment import FeedbackAlignment
 from lrplan.simulate.optimizers.sgdm import SGDM
 from lrplan.simulate.rules import Rule, rules
 
@@ -10,10 +10,8 @@ rules.add(
     "feedback_alignment",
     Rule(
         name="feedback_alignment",
-        credit=FixedFeedback(),
+        credit=FeedbackAlignment(),
         optimizer=SGDM(),
-        credit_name="feedback_alignment",
-        optimizer_name="sgdm",
         learning_rate=0.05,
         summary="fixed random feedback weights + SGD with Nesterov momentum",
         cites="Lillicrap et al., Nature Communications 2016",

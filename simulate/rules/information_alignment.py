@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lrplan.simulate.credits import InformationAlignment
+from lrplan.simulate.credits.information_alignment import InformationAlignment
 from lrplan.simulate.optimizers.sgdm import SGDM
 from lrplan.simulate.rules import Rule, rules
 
@@ -12,8 +12,6 @@ rules.add(
         name="information_alignment",
         credit=InformationAlignment(),
         optimizer=SGDM(),
-        credit_name="information_alignment",
-        optimizer_name="sgdm",
         learning_rate=0.05,
         summary="feedback weights trained by a local loss + SGD with Nesterov momentum",
         cites="Kunin et al., ICML 2020",

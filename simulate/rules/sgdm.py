@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lrplan.simulate.credits import Backpropagation
+from lrplan.simulate.credits.backpropagation import Backpropagation
 from lrplan.simulate.optimizers.sgdm import SGDM
 from lrplan.simulate.rules import Rule, rules
 
@@ -12,8 +12,6 @@ rules.add(
         name="sgdm",
         credit=Backpropagation(),
         optimizer=SGDM(),
-        credit_name="backpropagation",
-        optimizer_name="sgdm",
         learning_rate=0.05,
         summary="backpropagation + SGD with Nesterov momentum",
         cites="Sutskever et al., ICML 2013",

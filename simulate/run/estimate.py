@@ -15,13 +15,12 @@ import torch
 
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import DataError
-from lrplan.measure.observables import all_observables
 from lrplan.randomness import keyed_rng
 from lrplan.simulate.learn.batches import Batches
 from lrplan.simulate.learn.learning import Learners, rule_order, stacked
 from lrplan.simulate.learn.performance import PROBE_EXAMPLES
 from lrplan.simulate.learn.probes import STATISTICS_EXAMPLES, populations_of
-from lrplan.simulate.learn.storage import Storage
+from lrplan.simulate.learn.storage import Storage, stored_observables
 from lrplan.simulate.learn.train import pretrain_epochs
 from lrplan.simulate.rules import rules
 from lrplan.simulate.run.finished import Parts
@@ -381,7 +380,7 @@ def _checkpoint_bytes(spec: OrganismSpec, storage: Storage) -> tuple[float, floa
     network, extent = sized(spec)
     # Nothing is computed on the device of no memory.
     populations = populations_of(network, storage, torch.zeros((1, *extent.shape), device="meta"))
-    observables = len(all_observables())
+    observables = len(stored_observables())
     packed = {"responses": 0, "synapses": 0, "paired": 0, "observables": 0}
     for p in populations:
         packed["responses"] += storage.stimuli * min(storage.units, p.units)

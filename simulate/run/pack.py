@@ -15,7 +15,7 @@ import numpy as np
 
 from lrplan.cohort import format as schema
 from lrplan.errors import DataError
-from lrplan.measure.observables import all_observables
+from lrplan.simulate.learn.storage import stored_observables
 from lrplan.simulate.learn.train import Trained
 from lrplan.simulate.rules import rules
 from lrplan.simulate.run.recipe import Recipe
@@ -117,7 +117,7 @@ def pack(
         "populations", "layer_position", [p["layer_position"] for p in populations]
     )
     writer.write(
-        "observables", "observable", np.array([o.name for _, o in all_observables()], dtype=object)
+        "observables", "observable", np.array([o.name for o in stored_observables()], dtype=object)
     )
     _write_arrays(writer, parts, counts, bits=recipe.storage.bits)
     writer.close()

@@ -8,12 +8,13 @@ import torch
 
 from lrplan.errors import UsageError
 from lrplan.simulate.architectures import Head, architectures
-from lrplan.simulate.credits import Backpropagation, FixedFeedback
+from lrplan.simulate.credits import LearnedFeedback, Observed, credits
+from lrplan.simulate.credits.backpropagation import Backpropagation
+from lrplan.simulate.credits.feedback_alignment import FeedbackAlignment
 from lrplan.simulate.network import Pass, init_backward, init_params, layer_positions
-from lrplan.simulate.rules import rules
 
 HEADS = [Head("readout", 10), Head("contrastive", 24)]
-CREDITS = {rule.credit_name: rule.credit for _, rule in rules.items()}
+CREDITS = {name: credit() for name, credit in credits.items()}
 
 REFUSED = {
     "width": (0, -1, 2.5, True),
@@ -117,12 +118,14 @@ def test_a_pass_records_every_layer_and_a_gradient_reaches_every_parameter(name,
     assert network.forward(Pass(params), x).shape == (5, head.width)
     found, run = gradients(network, params, backward, CREDITS[credit], x)
     names = {layer.name for layer in network.layers}
-    for record in (run.inputs, run.drives, run.operations):
+    for record in (run.visits, run.operations):
         assert set(record) == names
     assert set(run.outputs) == names | {"features"}
     for layer in network.layers:
         assert params[f"{layer.name}.weight"].shape == layer.shape
-        assert len(run.inputs[layer.name]) == len(run.outputs[layer.name]) == 5
+        for visit in run.visits[layer.name]:
+            assert len(visit.x) == len(visit.z) == len(visit.y) == 5
+        assert run.visits[layer.name][-1].y is run.outputs[layer.name]
     assert set(run.batch_statistics) == {layer.name for layer in network.layers if layer.norm}
     assert set(found) == set(params)
     for key, gradient in found.items():
@@ -137,7 +140,7 @@ def test_feedback_through_the_transpose_is_backpropagation(name, head):
     params = doubles(init_params(network, np.random.default_rng(1)))
     transposes = {layer.name: params[f"{layer.name}.weight"] for layer in network.layers[1:]}
     expected, _ = gradients(network, params, {}, Backpropagation(), x.double())
-    found, _ = gradients(network, params, transposes, FixedFeedback(), x.double())
+    found, _ = gradients(network, params, transposes, FeedbackAlignment(), x.double())
     for key, value in expected.items():
         assert torch.allclose(found[key], value, rtol=1e-10, atol=1e-10), key
 
@@ -148,7 +151,7 @@ def test_feedback_through_other_weights_changes_all_but_the_last_layer(name):
     params = doubles(init_params(network, np.random.default_rng(1)))
     backward = doubles(init_backward(network, np.random.default_rng(2)))
     expected, _ = gradients(network, params, {}, Backpropagation(), x.double())
-    found, _ = gradients(network, params, backward, FixedFeedback(), x.double())
+    found, _ = gradients(network, params, backward, FeedbackAlignment(), x.double())
     *before, last = (f"{layer.name}.weight" for layer in network.layers)
     assert torch.allclose(found[last], expected[last], rtol=1e-10, atol=1e-10)
     for key in before:
@@ -169,13 +172,14 @@ def test_a_stack_learns_as_its_organisms_do(name, credit):
     def moves(params, backward):
         run = Pass(params, backward=backward, credit=credit)
         network.forward(run, x)
-        found = {
-            n: credit.backward_gradient(
-                run.operations[n], run.inputs[n], run.drives[n], params[f"{n}.weight"], b
+        if not isinstance(credit, LearnedFeedback):
+            return {}
+        return {
+            n: credit.update_backward(
+                Observed(run.operations[n], params[f"{n}.weight"], b, run.visits[n])
             )
             for n, b in backward.items()
         }
-        return {n: move for n, move in found.items() if move is not None}
 
     def both(params, backward):
         return gradients(network, params, backward, credit, x)[0], moves(params, backward)
@@ -212,10 +216,10 @@ def test_a_probe_gives_the_derivative_of_its_own_layer(name, every):
         network.forward(run, x)
         return sum((run.outputs[n] * upon[n]).sum() for n in stored)
 
-    zeros = {n: torch.zeros_like(shown.inputs[n]) for n in stored}
+    zeros = {n: torch.zeros_like(shown.visits[n][-1].x) for n in stored}
     found = torch.func.grad(total)(zeros)
     for n in stored:
-        given = shown.inputs[n].clone().requires_grad_()
+        given = shown.visits[n][-1].x.clone().requires_grad_()
 
         class Replaced(Pass):
             def _apply(self, name, op, x, n=n, given=given):

@@ -9,7 +9,10 @@ import torchvision
 
 from lrplan.errors import UsageError
 from lrplan.simulate.architectures import Head, architectures
-from lrplan.simulate.credits import Backpropagation, Conv, FixedFeedback, InformationAlignment
+from lrplan.simulate.credits import Conv, Observed, Visit
+from lrplan.simulate.credits.backpropagation import Backpropagation
+from lrplan.simulate.credits.feedback_alignment import FeedbackAlignment
+from lrplan.simulate.credits.information_alignment import InformationAlignment
 from lrplan.simulate.learn.probes import Probes, populations_of
 from lrplan.simulate.learn.storage import Storage
 from lrplan.simulate.learn.train import build, train
@@ -206,7 +209,7 @@ def test_local_response_normalisation_has_the_constants_of_the_paper():
     run = Pass(params)
     x = images((3, 16, 16), examples=2)
     network.forward(run, x)
-    a = (run.drives["conv1"] + params["conv1.bias"][:, None, None]).relu().numpy()
+    a = (run.visits["conv1"][0].z + params["conv1.bias"][:, None, None]).relu().numpy()
     expected = np.zeros_like(a)
     channels = a.shape[1]
     for i in range(channels):
@@ -216,7 +219,7 @@ def test_local_response_normalisation_has_the_constants_of_the_paper():
     assert (expected.max() < 0.5 * a.max()) and (expected != a / 2**0.75).any()
     assert torch.equal(
         run.outputs["conv3"],
-        (run.drives["conv3"] + params["conv3.bias"][:, None, None]).relu(),
+        (run.visits["conv3"][0].z + params["conv3.bias"][:, None, None]).relu(),
     )
 
 
@@ -318,18 +321,18 @@ def test_feedback_goes_through_strides_over_even_and_odd_maps(name, stem, edges)
         return torch.func.grad(loss)(params)
 
     expected = gradients(params[0], {}, Backpropagation())
-    found = gradients(params[0], transposes, FixedFeedback())
+    found = gradients(params[0], transposes, FeedbackAlignment())
     for key, value in expected.items():
         assert torch.allclose(found[key], value, rtol=1e-10, atol=1e-10), key
 
     def stack(many):
         return {k: torch.stack([m[k] for m in many]) for k in many[0]}
 
-    together = torch.func.vmap(lambda p, b: gradients(p, b, FixedFeedback()))(
+    together = torch.func.vmap(lambda p, b: gradients(p, b, FeedbackAlignment()))(
         stack(params), stack(backward)
     )
     for i in range(2):
-        for key, value in gradients(params[i], backward[i], FixedFeedback()).items():
+        for key, value in gradients(params[i], backward[i], FeedbackAlignment()).items():
             assert torch.allclose(together[key][i], value, rtol=1e-9, atol=1e-9), key
 
 
@@ -361,7 +364,7 @@ def test_an_alignment_step_of_full_rate_is_stable_for_a_convolution(stride, edge
 
     before = loss(b)
     for _ in range(200):
-        b = b - credit.backward_gradient(op, x, z, w, b)
+        b = b + credit.update_backward(Observed(op, w, b, [Visit(x, z)]))
         assert loss(b) <= before
         before = loss(b)
 
@@ -420,7 +423,7 @@ def test_stored_derivatives_are_those_of_each_layer_alone(name):
     network.forward(plain, probes.stimuli)
     for p, population in enumerate(probes.populations):
         layer = population.layer
-        given = plain.inputs[layer].clone().requires_grad_()
+        given = plain.visits[layer][0].x.clone().requires_grad_()
 
         class Replaced(Pass):
             def _apply(self, name, op, x, layer=layer, given=given):

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from lrplan.simulate.architectures import Head, architectures
-from lrplan.simulate.credits import Backpropagation, FixedFeedback, InformationAlignment
+from lrplan.simulate.credits import Linear, Observed, Visit
+from lrplan.simulate.credits.backpropagation import Backpropagation
+from lrplan.simulate.credits.feedback_alignment import FeedbackAlignment
+from lrplan.simulate.credits.information_alignment import InformationAlignment
 from lrplan.simulate.network import Pass, init_backward, init_params
 
 NETWORKS = [
@@ -49,7 +52,7 @@ def test_feedback_alignment_with_transposed_weights_is_backpropagation(network, 
     params = tensors(init_params(network, np.random.default_rng(1)))
     same = {layer.name: params[f"{layer.name}.weight"] for layer in network.layers[1:]}
     expected = gradients(network, params, Backpropagation(), {}, *batch)
-    found = gradients(network, params, FixedFeedback(), same, *batch)
+    found = gradients(network, params, FeedbackAlignment(), same, *batch)
     for name, value in expected.items():
         assert torch.allclose(found[name], value, rtol=0, atol=1e-10), name
 
@@ -58,7 +61,7 @@ def test_random_feedback_changes_all_but_the_last_layer(network, batch):
     params = tensors(init_params(network, np.random.default_rng(1)))
     backward = tensors(init_backward(network, np.random.default_rng(2)))
     expected = gradients(network, params, Backpropagation(), {}, *batch)
-    found = gradients(network, params, FixedFeedback(), backward, *batch)
+    found = gradients(network, params, FeedbackAlignment(), backward, *batch)
     names = [layer.name for layer in network.layers]
     assert torch.allclose(found[f"{names[-1]}.weight"], expected[f"{names[-1]}.weight"], atol=1e-12)
     for name in names[:-1]:
@@ -75,10 +78,10 @@ def test_stacked_gradients_are_those_of_each_organism(network, batch):
         return {k: torch.stack([m[k] for m in many]) for k in many[0]}
 
     together = torch.func.vmap(
-        lambda p, b: gradients(network, p, FixedFeedback(), b, x, y), in_dims=(0, 0)
+        lambda p, b: gradients(network, p, FeedbackAlignment(), b, x, y), in_dims=(0, 0)
     )(stack(each), stack(backward))
     for i in range(3):
-        alone = gradients(network, each[i], FixedFeedback(), backward[i], x, y)
+        alone = gradients(network, each[i], FeedbackAlignment(), backward[i], x, y)
         for name, value in alone.items():
             assert torch.allclose(together[name][i], value, rtol=0, atol=1e-10), name
 
@@ -91,18 +94,18 @@ def test_information_alignment_moves_down_its_published_loss(network, batch):
     run = Pass(params, credit=credit, backward=backward)
     network.forward(run, x)
     for name, b in backward.items():
-        seen, z, op = run.inputs[name], run.drives[name], run.operations[name]
-        w = params[f"{name}.weight"]
+        [visit], op = run.visits[name], run.operations[name]
+        x, z, w = visit.x, visit.z, params[f"{name}.weight"]
 
-        def loss(b, op=op, seen=seen, z=z, w=w):
-            carried = op.transpose(z, b, seen)
-            amp = -(seen * carried).sum() / len(seen)
-            null = (carried * carried).sum() / len(seen)
+        def loss(b, op=op, x=x, z=z, w=w):
+            carried = op.transpose(z, b, x)
+            amp = -(x * carried).sum() / len(x)
+            null = (carried * carried).sum() / len(x)
             decay = (w * w).sum() + (b * b).sum()
             return credit.amp * amp + credit.null * null + credit.decay * decay
 
         expected = torch.func.grad(loss)(b)
-        found = credit.backward_gradient(op, seen, z, w, b)
+        found = -credit.update_backward(Observed(op, w, b, [visit]))
         scale = (found * expected).sum() / (expected * expected).sum()
         assert scale > 0
         assert torch.allclose(found, scale * expected, rtol=1e-8, atol=1e-12)
@@ -114,10 +117,8 @@ def test_information_alignment_of_a_linear_layer_finds_the_inverse():
     w = torch.from_numpy(rng.standard_normal((6, 6)) + 2 * np.eye(6))
     b = torch.from_numpy(rng.standard_normal((6, 6)))
     credit = InformationAlignment(decay=0.0, rate=1.0)
-    from lrplan.simulate.credits import Linear
-
     for _ in range(20_000):
         x = torch.from_numpy(rng.standard_normal((64, 6)))
-        b = b - credit.backward_gradient(Linear(), x, x @ w.T, w, b)
+        b = b + credit.update_backward(Observed(Linear(), w, b, [Visit(x, x @ w.T)]))
     # B stands in the shape of W; errors go back through its transpose.
     assert torch.allclose(b.T @ w, torch.eye(6, dtype=torch.float64), atol=1e-3)

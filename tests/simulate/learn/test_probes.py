@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lrplan.measure.observables import all_observables
 from lrplan.simulate.learn.probes import Probes
-from lrplan.simulate.learn.storage import Storage
+from lrplan.simulate.learn.storage import Storage, stored_observables
 from lrplan.simulate.learn.train import build
 from lrplan.simulate.network import Pass, init_params
 from lrplan.simulate.run.recipe import parse_recipe
@@ -65,7 +64,7 @@ def test_stored_values_equal_a_plain_reference(architecture, task):
     params = {k: torch.from_numpy(np.stack([e[k] for e in each])).double() for k in each[0]}
     statistics = probes.batch_statistics(params)
     measured = probes.measure(params, statistics)
-    names = [o.name for _, o in all_observables()]
+    names = [o.name for o in stored_observables()]
 
     for i in range(len(specs)):
         mine = {k: v[i] for k, v in params.items()}
@@ -86,7 +85,7 @@ def test_stored_values_equal_a_plain_reference(architecture, task):
                 for s, value in plain_statistics(weights).items():
                     expected[f"weight_{f}_{s}"] = value
             image = probes.stimuli[:1]
-            jacobian = layer_jacobian(network, mine, fixed, layer, run.inputs[layer], image)
+            jacobian = layer_jacobian(network, mine, fixed, layer, run.visits[layer][-1].x, image)
             for f, function in FUNCTIONS.items():
                 total = jacobian.sum(1)  # over outputs: (stimulus, input)
                 change = [sum(function(x) for x in row) / jacobian.shape[1] for row in total]
@@ -97,7 +96,7 @@ def test_stored_values_equal_a_plain_reference(architecture, task):
             units = probes.units[layer][i].numpy()
             responses = shown.outputs[layer].flatten(1).numpy()[:, units]
             np.testing.assert_allclose(measured["responses"][p][i].numpy(), responses, atol=1e-12)
-            jacobian = layer_jacobian(network, mine, fixed, layer, shown.inputs[layer][:2], image)
+            jacobian = layer_jacobian(network, mine, fixed, layer, shown.visits[layer][-1].x[:2], image)
             post, pre = probes.post[layer][i].numpy(), probes.pre[layer][i].numpy()
             np.testing.assert_allclose(
                 measured["paired"][p][i].numpy(), jacobian[:, post[:, None], pre], atol=1e-10

@@ -122,7 +122,8 @@ def test_what_half_precision_cannot_hold_has_diverged(rule, architecture, tmp_pa
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_information_alignment_stays_finite_without_normalisation(task, scale):
     """Its null term grows with the drive; batch normalisation must not be what bounds it."""
-    from lrplan.simulate.credits import InformationAlignment, Linear
+    from lrplan.simulate.credits import Linear, Observed, Visit
+    from lrplan.simulate.credits.information_alignment import InformationAlignment
 
     rng = np.random.default_rng(0)
     data = load_digits(None)
@@ -131,7 +132,8 @@ def test_information_alignment_stays_finite_without_normalisation(task, scale):
     b = torch.from_numpy(rng.standard_normal((512, 64)).astype(np.float32)) * (2 / 64) ** 0.5
     start = b.norm()
     for _ in range(500):
-        b = b - InformationAlignment().backward_gradient(Linear(), x, x @ w.T, w, b)
+        seen = Observed(Linear(), w, b, [Visit(x, x @ w.T)])
+        b = b + InformationAlignment().update_backward(seen)
     assert b.norm() <= 2 * start
     made = recipe("information_alignment", "knet4_lrn", task, rates="0.02")
     assert not train(list(made.specs), made.storage)[0].diverged
