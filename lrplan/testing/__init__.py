@@ -18,24 +18,36 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lrplan.testing._contract import Contract
     from lrplan.testing.analyses import AnalysisContract
+    from lrplan.testing.architectures import ArchitectureContract
     from lrplan.testing.classifiers import ClassifierContract
+    from lrplan.testing.credits import CreditContract
     from lrplan.testing.observables import ObservableContract
+    from lrplan.testing.optimizers import OptimizerContract
+    from lrplan.testing.rules import RuleContract
     from lrplan.testing.tasks import TaskContract
 
 # Imported when first asked for: contracts of what is simulated need torch, the others do not.
 _HOME = {
     "AnalysisContract": "analyses",
+    "ArchitectureContract": "architectures",
     "ClassifierContract": "classifiers",
     "Contract": "_contract",
+    "CreditContract": "credits",
     "ObservableContract": "observables",
+    "OptimizerContract": "optimizers",
+    "RuleContract": "rules",
     "TaskContract": "tasks",
 }
 
 __all__ = [
     "AnalysisContract",
+    "ArchitectureContract",
     "ClassifierContract",
     "Contract",
+    "CreditContract",
     "ObservableContract",
+    "OptimizerContract",
+    "RuleContract",
     "TaskContract",
 ]
 
