@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +31,31 @@ def _rules() -> list[dict[str, Any]]:
         }
         for name, rule in rules.items()
     ]
+
+
+def _credits() -> list[dict[str, Any]]:
+    from lrplan.simulate.credits import credits
+    from lrplan.simulate.rules import rules
+
+    rules.names()  # a credit may stand in the file of its rule
+    return [_part(name, credit) for name, credit in credits.items()]
+
+
+def _optimizers() -> list[dict[str, Any]]:
+    from lrplan.simulate.optimizers import optimizers
+
+    return [_part(name, optimizer) for name, optimizer in optimizers.items()]
+
+
+def _part(name: str, part: Any) -> dict[str, Any]:
+    """Return what is known of one half of a rule; its fields are settings with defaults."""
+    settings = {f.name: f.default for f in fields(part)}
+    return {
+        "name": name,
+        "summary": part.summary,
+        "cites": part.cites,
+        "settings": settings,
+    }
 
 
 def _architectures() -> list[dict[str, Any]]:
@@ -121,8 +147,10 @@ KINDS: dict[str, tuple[Callable[[], list[dict[str, Any]]], tuple[str, ...]]] = {
     "analyses": (_analyses, ("name", "summary", "needs", "cites")),
     "architectures": (_architectures, ("name", "summary", "settings", "cites")),
     "classifiers": (_classifiers, ("name", "summary", "cites")),
+    "credits": (_credits, ("name", "summary", "settings", "cites")),
     "modalities": (_modalities, ("name", "summary", "measures", "cites")),
     "observables": (_observables, ("name", "summary", "measure", "degree", "cites")),
+    "optimizers": (_optimizers, ("name", "summary", "settings", "cites")),
     "rules": (_rules, ("name", "summary", "settings", "cites")),
     # Sources are left to --json: what data a task needs takes the room.
     "tasks": (_tasks, ("name", "summary", "needs")),
@@ -134,14 +162,15 @@ def list_kind(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="rules|architectures|tasks|modalities|observables|classifiers|analyses",
+            metavar="rules|credits|optimizers|architectures|tasks|modalities|observables|"
+            "classifiers|analyses",
             help="What to list.",
         ),
     ],
     json: _options.Json = False,
     quiet: _options.Quiet = False,
 ) -> None:
-    """List rules, architectures, tasks, modalities, observables, classifiers, analyses."""
+    """List rules, credits, optimizers, architectures, tasks, modalities, observables and more."""
     if kind not in KINDS:
         from lrplan.errors import UsageError
         from lrplan.registry import nearest

@@ -74,7 +74,7 @@ VARIABLES = (
         "organisms",
         "diverged",
         "organism",
-        "whether a weight or a stored value stopped being finite",
+        "whether it grew out of all bounds in training",
     ),
     _v("organisms", "spec", "organism", "the organism's spec, JSON"),
     _v(

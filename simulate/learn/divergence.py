@@ -11,6 +11,14 @@ from torch import Tensor
 from lrplan.cohort.format import CODED
 
 GROWTH = 1000.0
+"""How many times its root mean square before training a layer may reach.
+
+In the starter cohort stored activity grows to at most 1.6 times, weights to 1.4 times. In trials
+(every layer of mlp, knet4 and knet4_lrn, on digits and digits_simclr, by four rules, six epochs)
+either grew to at most 12 times at the rates of the starter, and to 230 times at ten times those
+rates (once to 920, in a contrastive head, whose loss is blind to scale). What runs away passes a
+thousand within a few steps; whether it ends in overflow is then a matter of rounding.
+"""
 
 
 def root_mean_squares(params: Mapping[str, Tensor]) -> Tensor:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-KINDS = ("rules", "architectures", "tasks", "modalities", "observables")
+KINDS = ("rules", "credits", "optimizers", "architectures", "tasks", "modalities", "observables")
 SOME = {
     "rules": {"sgdm", "adam", "feedback_alignment", "information_alignment"},
+    "credits": {"backpropagation", "feedback_alignment", "information_alignment"},
+    "optimizers": {"adam", "sgdm"},
     "architectures": {"mlp", "knet4", "knet5", "knet4_lrn", "knet5_lrn"},
     "tasks": {
         "cifar10",
@@ -21,6 +23,8 @@ SOME = {
 }
 ALSO = {
     "rules": {"settings", "credit", "optimizer", "learning_rate"},
+    "credits": {"settings"},
+    "optimizers": {"settings"},
     "architectures": {"settings", "size"},
     "tasks": {"objective", "needs", "settings"},
     "modalities": {"measures"},
@@ -46,6 +50,14 @@ def test_table_fits_a_page(cli, kind):
     first = {line.split()[0] for line in ran.out.splitlines() if line.split()}
     assert first >= SOME[kind]
     assert max(map(len, ran.out.splitlines())) <= 100
+
+
+def test_a_rule_has_the_settings_of_its_credit_and_its_optimizer(cli):
+    listed = {k: cli("list", k, "--json").json() for k in ("rules", "credits", "optimizers")}
+    settings = {(k, e["name"]): e["settings"] for k, entries in listed.items() for e in entries}
+    for rule in listed["rules"]:
+        parts = settings["credits", rule["credit"]] | settings["optimizers", rule["optimizer"]]
+        assert rule["settings"].keys() == parts.keys(), rule["name"]
 
 
 def test_the_45_observables_of_the_paper_are_there(cli):

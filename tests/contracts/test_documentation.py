@@ -13,7 +13,9 @@ import torch
 
 from lrplan.cohort import format as schema
 from lrplan.simulate.architectures import Head, architectures
-from lrplan.simulate.credits import Backpropagation, FixedFeedback
+from lrplan.simulate.credits import credits
+from lrplan.simulate.credits.backpropagation import Backpropagation
+from lrplan.simulate.credits.feedback_alignment import FeedbackAlignment
 from lrplan.simulate.learn.train import train
 from lrplan.simulate.network import Pass, init_params
 from lrplan.simulate.rules import rules
@@ -46,42 +48,94 @@ def blocks(document: str, language: str) -> list[str]:
 
 
 @pytest.fixture
-def sign_symmetry(tmp_path, monkeypatch):
-    """The rule of CONTRIBUTING.md, registered for one test as a lab's own module."""
-    [text] = blocks("CONTRIBUTING.md", "python")
-    (tmp_path / "documented_rule.py").write_text(text)
+def register(tmp_path, monkeypatch):
+    """Register what a document shows, for one test, as a lab's own module."""
+    shown = []
+
+    def run(text):
+        name = f"documented_{len(shown)}"
+        (tmp_path / f"{name}.py").write_text(text)
+        shown.append(name)
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+
     monkeypatch.syspath_prepend(str(tmp_path))
-    rules.names()
-    monkeypatch.setattr(rules, "_entries", dict(rules._entries))
-    importlib.invalidate_caches()
-    importlib.import_module("documented_rule")
-    yield rules.get("sign_symmetry")
-    del sys.modules["documented_rule"]
+    for registry in (rules, credits):
+        registry.names()
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    yield run
+    for name in shown:
+        del sys.modules[name]
 
 
-def test_the_documented_rule_trains(sign_symmetry):
-    assert sign_symmetry.cites
-    made = parse_recipe(RECIPE.format(rule="sign_symmetry"))
+RULES = {
+    "CONTRIBUTING.md": ("sign_symmetry", blocks("CONTRIBUTING.md", "python")[0]),
+    "add-a-rule.md": ("sign_symmetry", blocks("docs/add-a-rule.md", "python")[0]),
+    "add-a-rule.md, own update": ("oja", blocks("docs/add-a-rule.md", "python")[1]),
+}
+
+
+@pytest.mark.parametrize("where", RULES)
+def test_a_documented_rule_trains(where, register):
+    name, text = RULES[where]
+    register(text)
+    rule = rules.get(name)
+    assert rule.credit_name == name
+    made = parse_recipe(RECIPE.format(rule=name))
     for spec in made.specs:
         trained = train([spec], made.storage)[0]
         assert not trained.diverged
-        assert trained.arrays["loss"][-1] < trained.arrays["loss"][0]
-    # The same on a stack.
-    pair = parse_recipe(
-        RECIPE.format(rule="sign_symmetry").replace(
-            '["mlp", "knet4_lrn"]', '"mlp"\nmodel_seed=[1,2]'
-        )
-    )
-    assert len(train(list(pair.specs), pair.storage)) == 2
+        if name != "oja":  # whose hidden layers know of no loss
+            assert trained.arrays["loss"][-1] < trained.arrays["loss"][0]
+        first, *_, last = np.moveaxis(trained.arrays["synapses"], 1, 0)
+        assert (first != last).any(-1).all(), "a layer did not learn"
+    # The same in a stack.
+    text = RECIPE.format(rule=name).replace('["mlp", "knet4_lrn"]', '"mlp"\nmodel_seed=[1,2]')
+    pair = parse_recipe(text)
+    for spec, one in zip(pair.specs, train(list(pair.specs), pair.storage), strict=True):
+        alone = train([spec], pair.storage)[0].arrays["synapses"]
+        np.testing.assert_allclose(one.arrays["synapses"], alone, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("where", RULES)
+def test_a_documented_rule_keeps_the_contracts(where, register):
+    """Those that run over whatever is registered."""
+    name, text = RULES[where]
+    register(text)
+    held_to = register((ROOT / "tests" / "contracts" / "test_rules.py").read_text())
+    held_to.test_a_rule_says_what_it_is(name)
+    held_to.test_a_rule_is_settings_in_frozen_dataclasses(name)
+    held_to.test_a_credit_says_what_it_is_and_has_no_member_that_nobody_calls(name)
+    for op, inputs, weights in held_to.LAYERS:
+        layer = held_to.drawn(op, inputs, weights)
+        held_to.test_what_a_credit_says_of_its_way_back_is_true(name, layer)
+        for first in (False, True):
+            held_to.test_a_credit_is_the_same_under_vmap(name, first, layer)
+
+
+def test_the_documented_test_passes(register):
+    first, _, test = blocks("docs/add-a-rule.md", "python")
+    register(first)
+    [run] = [f for n, f in vars(register(test)).items() if n.startswith("test_")]
+    run()
+
+
+def test_the_documented_entry_points_are_groups_that_are_read():
+    import tomllib
+
+    [text] = blocks("docs/add-a-rule.md", "toml")
+    groups = tomllib.loads(text)["project"]["entry-points"]
+    assert set(groups) == {rules.group, credits.group}
 
 
 @pytest.mark.parametrize(
     ("name", "settings"),
     [("mlp", {"width": 9, "depth": 3}), ("knet4_lrn", {"channels": [3, 4, 5]})],
 )
-def test_the_documented_rule_is_backpropagation_with_the_weights_own_magnitudes(
-    sign_symmetry, name, settings
+def test_the_rule_of_contributing_is_backpropagation_with_the_weights_own_magnitudes(
+    register, name, settings
 ):
+    register(RULES["CONTRIBUTING.md"][1])
     network = architectures.get(name).build((1, 16, 16), Head("readout", 10), **settings)
     drawn = init_params(network, np.random.default_rng(0))
     params = {k: torch.from_numpy(v).double() for k, v in drawn.items()}
@@ -98,8 +152,8 @@ def test_the_documented_rule_is_backpropagation_with_the_weights_own_magnitudes(
         return torch.func.grad(loss)(params)
 
     expected = gradients(Backpropagation(), {})
-    found = gradients(sign_symmetry.credit, magnitudes)
-    unsigned = gradients(FixedFeedback(), magnitudes)
+    found = gradients(rules.get("sign_symmetry").credit, magnitudes)
+    unsigned = gradients(FeedbackAlignment(), magnitudes)
     first = f"{network.layers[0].name}.weight"
     for key, value in expected.items():
         assert torch.allclose(found[key], value, rtol=0, atol=1e-10), key

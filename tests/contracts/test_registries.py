@@ -14,12 +14,13 @@ from lrplan.measure.modalities import modalities
 from lrplan.measure.observables import families
 from lrplan.registry import Registry, nearest
 from lrplan.simulate.architectures import architectures
+from lrplan.simulate.credits import credits
 from lrplan.simulate.optimizers import optimizers
 from lrplan.simulate.rules import rules
 from lrplan.simulate.tasks import tasks
 
 REGISTRIES = [
-    *(rules, architectures, tasks, modalities, families, optimizers),
+    *(rules, architectures, tasks, modalities, families, credits, optimizers),
     *(classifiers, analyses),
 ]
 

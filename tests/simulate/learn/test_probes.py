@@ -96,7 +96,8 @@ def test_stored_values_equal_a_plain_reference(architecture, task):
             units = probes.units[layer][i].numpy()
             responses = shown.outputs[layer].flatten(1).numpy()[:, units]
             np.testing.assert_allclose(measured["responses"][p][i].numpy(), responses, atol=1e-12)
-            jacobian = layer_jacobian(network, mine, fixed, layer, shown.visits[layer][-1].x[:2], image)
+            inputs = shown.visits[layer][-1].x[:2]
+            jacobian = layer_jacobian(network, mine, fixed, layer, inputs, image)
             post, pre = probes.post[layer][i].numpy(), probes.pre[layer][i].numpy()
             np.testing.assert_allclose(
                 measured["paired"][p][i].numpy(), jacobian[:, post[:, None], pre], atol=1e-10
