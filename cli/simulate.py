@@ -16,7 +16,7 @@ from lrplan.errors import LrplanError, UsageError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from lrplan.simulate.run.estimate import Estimate
+    from lrplan.simulate.run.estimate import Cost
     from lrplan.simulate.run.recipe import Recipe
     from lrplan.simulate.run.shards import Shard
 
@@ -349,7 +349,7 @@ def _dry_run(
     )
 
 
-def _time_lines(found: Estimate) -> list[str]:
+def _time_lines(found: Cost) -> list[str]:
     if not found.by_network:
         return []
     where = f"{found.workers} processes" if found.device == "cpu" else found.device

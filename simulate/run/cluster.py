@@ -34,7 +34,8 @@ POLL_SECONDS = 0.1
 NOISY = ("distributed", "tornado", "asyncio")
 ADDRESS = re.compile(r"[a-z]+://\S+")
 
-Part = tuple[str, bool, bytes]
+Delivery = tuple[str, bool, bytes]
+"""Hash of an organism, whether it diverged, and the content of its part."""
 
 
 class _Lost(Exception):
@@ -42,7 +43,7 @@ class _Lost(Exception):
 
 
 @dataclass(frozen=True)
-class Job:
+class Assignment:
     """What a worker needs to know besides the organisms.
 
     Parameters
@@ -63,14 +64,14 @@ class Job:
     lrplan_version: str
 
 
-def train_on_worker(texts: list[str], job: Job) -> list[Part]:
+def train_on_worker(texts: list[str], assignment: Assignment) -> list[Delivery]:
     """Train one stack in a worker of the cluster.
 
     Parameters
     ----------
     texts : list of str
         Specs as JSON.
-    job : Job
+    assignment : Assignment
         The rest.
 
     Returns
@@ -79,10 +80,10 @@ def train_on_worker(texts: list[str], job: Job) -> list[Part]:
         Hash of each organism, whether it diverged, and the content of its part.
     """
     here = version("lrplan")
-    if here != job.lrplan_version:
+    if here != assignment.lrplan_version:
         raise UsageError(
-            f"a worker has lrplan {here}, this process has {job.lrplan_version}; install the same "
-            "version in both environments and start the workers again"
+            f"a worker has lrplan {here}, this process has {assignment.lrplan_version}; install "
+            "the same version in both environments and start the workers again"
         )
     import torch
 
@@ -92,22 +93,22 @@ def train_on_worker(texts: list[str], job: Job) -> list[Part]:
 
     # Holds for the calling thread, of which a worker may have several.
     torch.set_num_threads(1)
-    if job.data is not None:
-        os.environ[DATA_VARIABLE] = job.data
+    if assignment.data is not None:
+        os.environ[DATA_VARIABLE] = assignment.data
     stack = [OrganismSpec.from_json(text) for text in texts]
     check_data_once(stack[0], os.environ.get(DATA_VARIABLE, ""))
-    device = device_named(job.device)
+    device = device_named(assignment.device)
     return [
         (spec.hash, diverged, content)
-        for spec, diverged, content in trained_parts(stack, job.storage, device)
+        for spec, diverged, content in trained_parts(stack, assignment.storage, device)
     ]
 
 
 def on_cluster(
     stacks: list[list[OrganismSpec]],
-    job: Job,
+    assignment: Assignment,
     scheduler: Any,
-    receive: Callable[[Part], None],
+    receive: Callable[[Delivery], None],
     *,
     note: Callable[[str], None] = lambda text: None,
     patience_s: float = PATIENCE_SECONDS,
@@ -118,7 +119,7 @@ def on_cluster(
     ----------
     stacks : list of list of OrganismSpec
         Each is one task of the cluster.
-    job : Job
+    assignment : Assignment
         What is the same for all.
     scheduler : str or cluster
         Address such as ``tcp://host:8786``, or a cluster object of `dask.distributed`.
@@ -147,7 +148,7 @@ def on_cluster(
             client = _connect(distributed, scheduler, patience, patience < patience_s)
             patience = patience_s
             try:
-                _gather(distributed, client, waiting, job, receive, note)
+                _gather(distributed, client, waiting, assignment, receive, note)
             except _Lost:
                 note(
                     f"the connection to the Dask scheduler is lost; trying again for "
@@ -222,8 +223,8 @@ def _gather(
     distributed: Any,
     client: Client,
     waiting: list[list[OrganismSpec]],
-    job: Job,
-    receive: Callable[[Part], None],
+    assignment: Assignment,
+    receive: Callable[[Delivery], None],
     note: Callable[[str], None],
 ) -> None:
     """Submit what is waiting and take what comes; leaves in `waiting` what did not.
@@ -237,7 +238,7 @@ def _gather(
         # A key of its own: the scheduler must not give the outcome of an earlier run.
         key = f"lrplan-{stack[0].hash}-{uuid.uuid4().hex}"
         texts = [spec.to_json() for spec in stack]
-        future = client.submit(train_on_worker, texts, job, key=key, pure=False)
+        future = client.submit(train_on_worker, texts, assignment, key=key, pure=False)
         pending[future] = stack
 
     for stack in waiting:
@@ -276,7 +277,7 @@ def _gather(
         time.sleep(POLL_SECONDS)
 
 
-def _result(distributed: Any, client: Client, future: Future) -> list[Part] | None:
+def _result(distributed: Any, client: Client, future: Future) -> list[Delivery] | None:
     try:
         return future.result(timeout=PATIENCE_SECONDS)
     except (OSError, TimeoutError, distributed.CancelledError):

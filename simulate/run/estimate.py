@@ -23,7 +23,7 @@ from lrplan.simulate.learn.probes import STATISTICS_EXAMPLES, populations_of
 from lrplan.simulate.learn.storage import Storage, stored_observables
 from lrplan.simulate.learn.train import pretrain_epochs
 from lrplan.simulate.rules import rules
-from lrplan.simulate.run.finished import Parts
+from lrplan.simulate.run.finished import FinishedOrganisms
 from lrplan.simulate.run.preflight import (
     TaskData,
     check_combination,
@@ -55,7 +55,7 @@ Kind = tuple[NetworkKey, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Cost:
     """What a run will take.
 
     Parameters
@@ -111,7 +111,7 @@ def estimate(
     device: str = "auto",
     shard: Shard | None = None,
     budget_s: float = 60.0,
-) -> Estimate:
+) -> Cost:
     """Estimate a run by timing some steps of every kind of stack, with random input.
 
     Parameters
@@ -140,7 +140,7 @@ def estimate(
     stacks = stacks_here(recipe.specs, recipe.storage, device, shard)
     specs = [s for stack in stacks for s in stack]
     extents = _extents(specs, recipe.storage)
-    parts = Parts(Path(out))
+    parts = FinishedOrganisms(Path(out))
     whole = is_complete(recipe, parts.out)
     parts.refuse_others(recipe)
     left = [] if whole else unfinished(stacks, device, parts.missing)
@@ -156,7 +156,7 @@ def estimate(
     known = [s for s in seconds if s is not None]
     work_s = sum(known) if len(known) == len(seconds) else None
     cohort_bytes, parts_bytes = disk_bytes(specs, recipe.storage, extents)
-    return Estimate(
+    return Cost(
         organisms=len(specs),
         done=len(specs) if whole else len(specs) - len(parts.missing(specs)),
         factors={

@@ -28,7 +28,8 @@ from lrplan.simulate.run.recipe import Recipe
 
 SUFFIX = ".npz"
 RECIPE = "recipe.sha256"
-CLAIMS = "claims"
+CLAIMED = "claims"
+"""Where processes lock the organisms that they work on."""
 SHARDS = "shards"
 PATIENCE_SECONDS = 60.0
 """How long a process waits for a lock that others hold for moments only."""
@@ -36,7 +37,7 @@ PACKING_SECONDS = 3600.0
 """How long a shard waits while another one packs."""
 
 
-class Parts:
+class FinishedOrganisms:
     """The finished organisms of one recipe.
 
     Parameters
@@ -126,7 +127,7 @@ class Parts:
                     return
                 self._take(recipe)
                 (self.path / SHARDS).mkdir(exist_ok=True)
-                (self.path / CLAIMS).mkdir(exist_ok=True)
+                (self.path / CLAIMED).mkdir(exist_ok=True)
                 lock = FileLock(self.path / SHARDS / f"{index}-of-{count}")
                 try:
                     held.enter_context(lock.acquire(timeout=0))
@@ -145,7 +146,7 @@ class Parts:
                 # In one order for all, or two processes with some organisms in common could each
                 # keep the other from them.
                 for spec in sorted(specs, key=lambda s: s.hash):
-                    lock = FileLock(self.path / CLAIMS / spec.hash)
+                    lock = FileLock(self.path / CLAIMED / spec.hash)
                     held.enter_context(lock.acquire(timeout=0))
             except Timeout:
                 held.close()

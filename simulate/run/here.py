@@ -17,7 +17,7 @@ import torch
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import DataError
 from lrplan.simulate.learn.storage import Storage
-from lrplan.simulate.run.finished import Parts
+from lrplan.simulate.run.finished import FinishedOrganisms
 from lrplan.simulate.run.stacks import keep_memory
 from lrplan.simulate.run.work import trained_parts
 
@@ -27,7 +27,7 @@ Finished = Callable[[OrganismSpec, bool], None]
 def train_and_write(
     stack: list[OrganismSpec],
     storage: Storage,
-    parts: Parts,
+    parts: FinishedOrganisms,
     device: str,
     shared: bool,
     finished: Finished | None = None,
@@ -40,7 +40,7 @@ def train_and_write(
         Train together.
     storage : Storage
         What is kept.
-    parts : Parts
+    parts : FinishedOrganisms
         Where they are written; what is there already is not written again.
     device : {"cpu", "cuda"}
         Where to train.
@@ -112,7 +112,7 @@ def _one_thread_each() -> Iterator[None]:
 def on_cores(
     stacks: list[list[OrganismSpec]],
     storage: Storage,
-    parts: Parts,
+    parts: FinishedOrganisms,
     workers: int,
     finished: Finished,
     *,
@@ -164,7 +164,7 @@ def on_cores(
 def on_gpu(
     stacks: list[list[OrganismSpec]],
     storage: Storage,
-    parts: Parts,
+    parts: FinishedOrganisms,
     finished: Finished,
     *,
     shared: bool = False,

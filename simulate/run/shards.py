@@ -1,6 +1,6 @@
 """Shards: the organisms of a recipe divided among the jobs of a job array.
 
-The jobs know nothing of each other. They meet in the directory of finished organisms (`Parts`).
+The jobs know nothing of each other. They meet in the directory of `FinishedOrganisms`.
 """
 
 from __future__ import annotations

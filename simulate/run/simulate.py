@@ -17,8 +17,14 @@ from typing import Any
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import DataError, LrplanError, UsageError
 from lrplan.simulate.learn.storage import Storage
-from lrplan.simulate.run.cluster import PATIENCE_SECONDS, Job, Part, check_scheduler, on_cluster
-from lrplan.simulate.run.finished import Parts
+from lrplan.simulate.run.cluster import (
+    PATIENCE_SECONDS,
+    Assignment,
+    Delivery,
+    check_scheduler,
+    on_cluster,
+)
+from lrplan.simulate.run.finished import FinishedOrganisms
 from lrplan.simulate.run.here import on_cores, on_gpu
 from lrplan.simulate.run.preflight import check_combinations, check_data, data_in
 from lrplan.simulate.run.recipe import Recipe, parse_recipe
@@ -119,7 +125,7 @@ def simulate(
         check_scheduler(scheduler)
         if device not in DEVICES:
             raise UsageError(f"device is {device!r}; expected auto, cpu or cuda")
-    parts = Parts(Path(out))
+    parts = FinishedOrganisms(Path(out))
     if is_complete(recipe, parts.out):
         # A run that was killed after its last rename left the parts behind.
         if parts.belong_to(recipe):
@@ -157,7 +163,7 @@ class _Run:
     """A recipe, where its organisms are written, and who is told of them."""
 
     recipe: Recipe
-    parts: Parts
+    parts: FinishedOrganisms
     started: Callable[[int, int], None]
     finished: Callable[[OrganismSpec, bool], None]
     note: Callable[[str], None]
@@ -196,7 +202,7 @@ class _Run:
         stacks = stacks_of(self.recipe.specs, storage, device, WORKER_GPU_BYTES)
         new = {s.hash: s for s in self._start(stacks)}
 
-        def receive(part: Part) -> None:
+        def receive(part: Delivery) -> None:
             spec_hash, diverged, content = part
             # What was there before, and is trained for the sake of its stack, stays as it is.
             spec = new.pop(spec_hash, None)
@@ -206,7 +212,7 @@ class _Run:
 
         on_cluster(
             unfinished(stacks, device, self.parts.missing),
-            Job(storage, device, None if data is None else str(data), version("lrplan")),
+            Assignment(storage, device, None if data is None else str(data), version("lrplan")),
             scheduler,
             receive,
             note=self.note,

@@ -21,6 +21,7 @@ from lrplan.simulate.network import Pass, init_params
 from lrplan.simulate.rules import rules
 from lrplan.simulate.run.pack import pack, part_bytes
 from lrplan.simulate.run.recipe import parse_recipe
+from lrplan.testing import CreditContract, RuleContract
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """
@@ -99,18 +100,10 @@ def test_a_documented_rule_trains(where, register):
 
 @pytest.mark.parametrize("where", RULES)
 def test_a_documented_rule_keeps_the_contracts(where, register):
-    """Those that run over whatever is registered."""
     name, text = RULES[where]
     register(text)
-    held_to = register((ROOT / "tests" / "contracts" / "test_rules.py").read_text())
-    held_to.test_a_rule_says_what_it_is(name)
-    held_to.test_a_rule_is_settings_in_frozen_dataclasses(name)
-    held_to.test_a_credit_says_what_it_is_and_has_no_member_that_nobody_calls(name)
-    for op, inputs, weights in held_to.LAYERS:
-        layer = held_to.drawn(op, inputs, weights)
-        held_to.test_what_a_credit_says_of_its_way_back_is_true(name, layer)
-        for first in (False, True):
-            held_to.test_a_credit_is_the_same_under_vmap(name, first, layer)
+    RuleContract.run(name)
+    CreditContract.run(name)
 
 
 def test_the_documented_test_passes(register):
@@ -120,12 +113,37 @@ def test_the_documented_test_passes(register):
     run()
 
 
-def test_the_documented_entry_points_are_groups_that_are_read():
+@pytest.mark.parametrize("first", ["credits", "rules"])
+def test_the_documented_package_is_found_through_its_entry_points(first, tmp_path, monkeypatch):
+    """One module stands in both groups, whichever is read first."""
     import tomllib
 
     [text] = blocks("docs/add-a-rule.md", "toml")
     groups = tomllib.loads(text)["project"]["entry-points"]
     assert set(groups) == {rules.group, credits.group}
+    (tmp_path / "my_lab").mkdir()
+    (tmp_path / "my_lab" / "__init__.py").touch()
+    (tmp_path / "my_lab" / "sign_symmetry.py").write_text(RULES["add-a-rule.md"][1])
+    info = tmp_path / "my_lab-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my_lab\nVersion: 1.0\n")
+    points = [
+        f"[{group}]\n" + "".join(f"{name} = {where}\n" for name, where in named.items())
+        for group, named in groups.items()
+    ]
+    (info / "entry_points.txt").write_text("\n".join(points))
+    for registry in (rules, credits):
+        registry.names()
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+        monkeypatch.setattr(registry, "_loaded", False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for registry in (credits, rules) if first == "credits" else (rules, credits):
+        assert "sign_symmetry" in registry.names()
+    rule = rules.get("sign_symmetry").with_settings({"gain": 0.5, "momentum": 0.8})
+    assert rule.credit_name == "sign_symmetry"
+    assert rule.credit == credits.get("sign_symmetry")(gain=0.5)
+    for module in ("my_lab.sign_symmetry", "my_lab"):
+        del sys.modules[module]
 
 
 @pytest.mark.parametrize(

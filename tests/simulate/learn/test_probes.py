@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from lrplan.measure.observables import families
 from lrplan.simulate.learn.probes import Probes
 from lrplan.simulate.learn.storage import Storage, stored_observables
-from lrplan.simulate.learn.train import build
+from lrplan.simulate.learn.train import build, train
 from lrplan.simulate.network import Pass, init_params
 from lrplan.simulate.run.recipe import parse_recipe
 
@@ -121,3 +124,18 @@ def layer_jacobian(network, params, statistics, layer, inputs, image):
 
     rows = [torch.autograd.functional.jacobian(output, x).flatten(1).numpy() for x in inputs]
     return np.stack(rows)
+
+
+def test_what_is_stored_does_not_depend_on_what_else_is_registered(monkeypatch):
+    def stored():
+        made = parse_recipe(RECIPE.format("mlp", "digits") + "[training]\nepochs = 1\n")
+        storage = Storage(units=8, stimuli=2, synapses=5, pairs=2, pair_stimuli=1, validation=2)
+        spec = replace(made.specs[0], batch_size=512, checkpoints=2)
+        return train([spec], storage)[0].arrays["observables"]
+
+    before = stored()
+    assert before.shape[-1] == len(stored_observables()) == 45
+    monkeypatch.setattr(families, "_entries", dict(families._entries))
+    families.add("about", replace(families.get("act"), name="about"))
+    assert len(stored_observables()) == 45
+    np.testing.assert_array_equal(stored(), before)

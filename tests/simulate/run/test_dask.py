@@ -18,7 +18,7 @@ import pytest
 
 from lrplan.errors import DataError, UsageError
 from lrplan.simulate.run import cluster as cluster_module
-from lrplan.simulate.run.cluster import Job, train_on_worker
+from lrplan.simulate.run.cluster import Assignment, train_on_worker
 from lrplan.simulate.run.pack import read_part
 from lrplan.simulate.run.recipe import parse_recipe
 from lrplan.simulate.run.shards import Shard
@@ -187,8 +187,8 @@ def test_an_organism_that_kills_its_workers_is_named(tiny, cluster, tmp_path):
 
 
 def test_a_worker_trains_what_this_process_trains(tiny, trained, tmp_path):
-    job = Job(tiny.storage, "cpu", None, cluster_module.version("lrplan"))
-    [(spec_hash, diverged, content)] = train_on_worker([tiny.specs[0].to_json()], job)
+    assignment = Assignment(tiny.storage, "cpu", None, cluster_module.version("lrplan"))
+    [(spec_hash, diverged, content)] = train_on_worker([tiny.specs[0].to_json()], assignment)
     assert (spec_hash, diverged) == (tiny.specs[0].hash, False)
     (tmp_path / "part").write_bytes(content)
     meta, arrays = read_part(tmp_path / "part")
@@ -197,9 +197,9 @@ def test_a_worker_trains_what_this_process_trains(tiny, trained, tmp_path):
 
 
 def test_a_worker_with_another_lrplan_is_refused(tiny):
-    job = Job(tiny.storage, "cpu", None, "0.0.0")
+    assignment = Assignment(tiny.storage, "cpu", None, "0.0.0")
     with pytest.raises(UsageError, match="a worker has lrplan .*, this process has 0.0.0; install"):
-        train_on_worker([tiny.specs[0].to_json()], job)
+        train_on_worker([tiny.specs[0].to_json()], assignment)
 
 
 def test_a_stack_that_kills_workers_is_halved(tiny):
@@ -247,6 +247,6 @@ def test_a_shard_is_not_for_a_cluster(tiny, tmp_path):
 
 def test_a_diverged_organism_comes_back_from_a_worker(tiny):
     fast = replace(tiny.specs[0], learning_rate=1e5)
-    job = Job(tiny.storage, "cpu", None, cluster_module.version("lrplan"))
-    [(_, diverged, _)] = train_on_worker([fast.to_json()], job)
+    assignment = Assignment(tiny.storage, "cpu", None, cluster_module.version("lrplan"))
+    [(_, diverged, _)] = train_on_worker([fast.to_json()], assignment)
     assert diverged

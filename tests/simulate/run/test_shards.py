@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lrplan.errors import UsageError
-from lrplan.simulate.run.finished import Parts
+from lrplan.simulate.run.finished import FinishedOrganisms
 from lrplan.simulate.run.here import train_and_write
 from lrplan.simulate.run.recipe import parse_recipe
 from lrplan.simulate.run.shards import Shard
@@ -190,7 +190,7 @@ def test_a_killed_shard_goes_on_when_it_is_run_again(
 
 def test_a_stack_that_another_process_trains_is_left_to_it(tiny, parts, tmp_path):
     stack = list(tiny.specs[:2])
-    held = Parts(tmp_path / "tiny.zarr")
+    held = FinishedOrganisms(tmp_path / "tiny.zarr")
     with held.shard(tiny, 1, 2):
         with held.claim(stack[1:]) as mine:
             assert mine
@@ -206,7 +206,7 @@ def test_a_stack_that_another_process_trains_is_left_to_it(tiny, parts, tmp_path
 
 def test_a_shard_and_a_whole_run_exclude_each_other(tiny, tiny_text, tmp_path):
     out = tmp_path / "tiny.zarr"
-    held = Parts(out)
+    held = FinishedOrganisms(out)
     with held.shard(tiny, 2, 3):
         with pytest.raises(UsageError, match="shard 2/3 is writing .*--shard"):
             simulate(tiny, out, device="cpu")
@@ -220,7 +220,7 @@ def test_a_shard_and_a_whole_run_exclude_each_other(tiny, tiny_text, tmp_path):
 def test_a_shard_that_comes_after_the_end_finds_the_cohort(tiny, parts, tmp_path):
     """It asked whether the cohort is there just before another shard put it in place."""
     out = tmp_path / "tiny.zarr"
-    late = Parts(out)
+    late = FinishedOrganisms(out)
     out.mkdir()
     with late.shard(tiny, 1, 2) as ours:
         assert not ours
