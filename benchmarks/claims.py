@@ -20,7 +20,7 @@ import numpy as np
 
 import lrplan
 from lrplan.analyses import Result, analyse
-from lrplan.claims.nayebi2020 import Claim, ClaimsReport, evaluate_claims
+from lrplan.claims import Claim, ClaimsReport, evaluate_claims
 
 BEGIN = "<!-- begin: benchmarks/claims.py --write -->"
 END = "<!-- end -->"

@@ -25,11 +25,12 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
 import lrplan
-from lrplan.classifiers import make_classifier, names
+from lrplan.classifiers import classifiers, make_classifier
 from lrplan.classifiers.conv1d_mlp import Conv1dMLP
 from lrplan.classifiers.random_forest import PAPER, RandomForest
-from lrplan.classifiers.splits import organism_folds
+from lrplan.classifiers.splits import Splits
 from lrplan.measure.observables import all_observables
+from lrplan.randomness import keyed_rng
 from lrplan.terms import POSITIONS
 
 PARTS = ("forest", "conv1d", "all")
@@ -53,8 +54,8 @@ class Rows:
 
     def split(self, k: int, seed: int) -> np.ndarray:
         """Return the rows of a balanced quarter of the organisms."""
-        rng = np.random.default_rng([seed, k])
-        return organism_folds(self.y, self.organisms, 4, rng) == 0
+        rng = keyed_rng(seed, "split", k)
+        return Splits.dealt(self.y, self.organisms, folds=4, rng=rng).test[0]
 
 
 def timed(fit: Callable[[], Any]) -> tuple[Any, float]:
@@ -70,7 +71,8 @@ def accuracy(model: Any, rows: Rows, test: np.ndarray) -> float:
 def grid_search(rows: Rows, train: np.ndarray, seed: int) -> GridSearchCV:
     """Search the paper's grid as scikit-learn does, with the folds of the race."""
     y, organisms = rows.y[train], rows.organisms[train]
-    fold = organism_folds(y, organisms, 5, np.random.default_rng(seed))
+    rng = keyed_rng(seed, "folds of a search")
+    fold = Splits.dealt(y, organisms, folds=5, rng=rng).test.argmax(axis=0)
     grid = {
         "max_features": [None if m == "all" else m for m in PAPER["max_features"]],
         "n_estimators": list(PAPER["trees"]),
@@ -145,7 +147,7 @@ def networks(rows: Rows, splits: int, seed: int, epochs: int, full: bool) -> lis
 def everything(rows: Rows, splits: int, seed: int) -> list[dict[str, Any]]:
     out = []
     print("every classifier, its whole search")
-    for name in names():
+    for name in classifiers.names():
         for effort in ("quick", "paper"):
             seconds, reached = [], []
             for k in range(splits):

@@ -42,6 +42,17 @@ def units(value: str | int) -> int | str:
         raise typer.BadParameter(f"{value!r} is neither a whole number nor 'all'") from None
 
 
+def words(values: list[str] | None, option: str) -> list[str]:
+    """Return the words of a list option; one that is given must name something.
+
+    An empty variable of a shell must not read as if the option had been left out.
+    """
+    found = split_commas(values)
+    if values and not found:
+        raise typer.BadParameter(f"{option} names nothing; leave it out, or name one or several")
+    return found
+
+
 Cohort = Annotated[
     str,
     typer.Option(
@@ -83,9 +94,26 @@ Noise = Annotated[
         "fraction of the population's signal standard deviation.",
     ),
 ]
+Modality = Annotated[
+    str, typer.Option(metavar="NAME", help="Measurement model; see `lrplan list modalities`.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A setting of the modality; several by repeating it.",
+        show_default="those of the modality",
+    ),
+]
 Sessions = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Number of sessions.", show_default="one at every checkpoint"),
+    typer.Option(
+        parser=whole,
+        metavar="N",
+        help="Number of sessions.",
+        show_default="one at every checkpoint",
+    ),
 ]
 Tracked = Annotated[
     bool,
@@ -109,3 +137,29 @@ OutDirectory = Annotated[
 def split_commas(values: list[str] | None) -> list[str]:
     """Return the words of a repeated option whose values may hold commas."""
     return [w.strip() for v in values or [] for w in v.split(",") if w.strip()]
+
+
+def settings(values: list[str] | None) -> dict[str, bool | int | float | str]:
+    """Return the settings of ``--set NAME=VALUE``: numbers, true or false, else texts."""
+    from lrplan.errors import UsageError
+
+    out: dict[str, bool | int | float | str] = {}
+    for text in values or []:
+        name, given, value = (part.strip() for part in text.partition("="))
+        if not (name and given and value):
+            raise UsageError(f"--set is {text!r}; expected NAME=VALUE, such as rate_hz=30")
+        if name in out:
+            raise UsageError(f"--set names {name!r} twice; give it once")
+        out[name] = _value(value)
+    return out
+
+
+def _value(text: str) -> bool | int | float | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,7 @@ from lrplan.cli import _options, _output
 from lrplan.cli._pictures import check_plot, save_figure
 
 if TYPE_CHECKING:
-    from lrplan.claims.nayebi2020 import Claim, ClaimsReport
+    from lrplan.claims import Claim
 
 EPILOG = """\b
 Examples:
@@ -48,8 +48,7 @@ def claims(
 
     import numpy as np
 
-    from lrplan import open_cohort
-    from lrplan.claims.nayebi2020 import evaluate_claims
+    from lrplan import evaluate_claims, open_cohort
 
     opened = open_cohort(cohort)
     _output.note(f"testing claims on the cohort {opened.name}", quiet=quiet)
@@ -63,31 +62,7 @@ def claims(
     if json:
         _output.emit_json(report.to_json())
     else:
-        _output.show(*claim_parts(report))
+        _output.show(*report.lines())
     if plot is not None:
         _output.note(f"drawing {plot}", quiet=quiet)
         save_figure(plot, report)
-
-
-def claim_parts(report: ClaimsReport) -> list[Any]:
-    """Return the claims as a table, and what stands behind each as lines."""
-    rows = [
-        [c.id, c.statement, c.result, _number(c.figure), _range(c.low, c.high)]
-        for c in report.claims
-    ]
-    parts: list[Any] = [
-        f"Claims of Nayebi et al. (2020) on the cohort {report.cohort}: {report.organisms} "
-        f"organisms of {', '.join(report.rules)}",
-        _output.table(None, ("", "claim", "result", "figure", "95% interval"), rows),
-    ]
-    for c in report.claims:
-        parts.append(f"{c.id}. {c.note}")
-    return parts + [f"Warning: {w}" for w in report.warnings]
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _range(low: float | None, high: float | None) -> str:
-    return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"

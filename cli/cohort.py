@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from lrplan.cli import _options, _output
-
-if TYPE_CHECKING:
-    from lrplan.cohort.check import Check
 
 EPILOG = """\b
 Examples:
@@ -74,12 +71,13 @@ def info(
 ) -> None:
     """Summarise a cohort: organisms by rule, what is stored, final performance."""
     from lrplan import open_cohort
+    from lrplan.cohort.texts import info_lines
 
     summary = open_cohort(cohort).info()
     if json:
         _output.emit_json(summary)
     else:
-        _output.show(*info_parts(summary))
+        _output.show(*info_lines(summary))
 
 
 def organisms(
@@ -87,12 +85,13 @@ def organisms(
 ) -> None:
     """List the organisms of a cohort: labels, hyperparameters, layers, final performance."""
     from lrplan import open_cohort
+    from lrplan.cohort.texts import organism_lines
 
     records = open_cohort(cohort).organism_table()
     if json:
         _output.emit_json(records)
     else:
-        _output.show(*organism_parts(records))
+        _output.show(*organism_lines(records))
 
 
 def check(
@@ -100,13 +99,14 @@ def check(
 ) -> None:
     """Read all of a cohort and say what is wrong with it."""
     from lrplan.cohort.check import check as check_cohort
+    from lrplan.cohort.texts import check_lines
     from lrplan.errors import EXIT_DATA
 
     found = check_cohort(cohort)
     if json:
         _output.emit_json(found.to_json())
     else:
-        _output.show(*check_parts(found))
+        _output.show(*check_lines(found))
     if not found.sound:
         raise typer.Exit(EXIT_DATA)
 
@@ -164,12 +164,12 @@ def select(
     made = select_organisms(
         cohort,
         out,
-        rule=_options.split_commas(rule),
-        architecture=_options.split_commas(architecture),
-        task=_options.split_commas(task),
-        objective=_options.split_commas(objective),
-        batch_size=[_options.whole(n) for n in _options.split_commas(batch_size)],
-        organism=_options.split_commas(organism),
+        rule=_options.words(rule, "--rule"),
+        architecture=_options.words(architecture, "--architecture"),
+        task=_options.words(task, "--task"),
+        objective=_options.words(objective, "--objective"),
+        batch_size=[_options.whole(n) for n in _options.words(batch_size, "--batch-size")],
+        organism=_options.words(organism, "--organism"),
         exclude_diverged=exclude_diverged,
         name=name,
     )
@@ -206,105 +206,9 @@ def import_(
 
 def _show_made(summary: dict[str, Any], out: Path, *, json: bool) -> None:
     """Say what a new cohort holds."""
+    from lrplan.cohort.texts import made_lines
+
     if json:
         _output.emit_json(summary)
-        return
-    _output.show(
-        f"{out}: {_count(summary['organisms'], 'organism')}, "
-        f"{_count(summary['populations'], 'population')}, {_output.size(summary['bytes'])}",
-        _output.table(None, ("rule", "organisms"), summary["by_rule"].items(), numbers=1),
-    )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def check_parts(found: Check) -> list[Any]:
-    """Return what a check found as lines and a table."""
-    faults = [f for f in found.findings if f.level == "fault"]
-    counted = [
-        _count(number, noun)
-        for number, noun in ((found.organisms, "organism"), (found.populations, "population"))
-        if number is not None
-    ]
-    verdict = "sound" if found.sound else f"not sound: {_count(len(faults), 'fault')}"
-    read = ", ".join([*counted, _count(found.chunks, "chunk") + " read", _output.size(found.bytes)])
-    parts: list[Any] = [f"Cohort {found.path}: {verdict} ({read})"]
-    if found.findings:
-        rows = [(f.level, f.where, f.what) for f in found.findings]
-        parts.append(_output.table(None, ("", "where", "what"), rows))
-    if faults:
-        parts.append(
-            "Restore the cohort from a copy, or simulate, merge, select or import it again."
-        )
-    return parts
-
-
-def info_parts(summary: dict[str, Any]) -> list[Any]:
-    """Return a cohort's summary as lines and tables."""
-    performance = {
-        task: by_rule
-        for task, by_rule in summary["final_performance"].items()
-        if any(share is not None for share in by_rule.values())
-    }
-    rows = [
-        [rule, count, *(_output.percent(performance[task].get(rule)) for task in performance)]
-        for rule, count in summary["by_rule"].items()
-    ]
-    stored = "; ".join(f"{number} of {measure}" for measure, number in summary["stored"].items())
-    trajectory = f"Stored of each population: {summary['checkpoints']} checkpoints"
-    if stored:
-        trajectory += f", {summary['stimuli']} stimuli; units (synapses, pairs), at least: {stored}"
     else:
-        trajectory += " of observables; no responses, so forecasts need --units all --noise 0"
-    return [
-        f"Cohort {summary['name']} (format {summary['format_version']}): "
-        f"{summary['organisms']} organisms, "
-        + ("" if summary["diverged"] is None else f"{summary['diverged']} diverged, ")
-        + f"{summary['populations']} populations, {_output.size(summary['bytes'])}",
-        f"Architectures: {_output.cell(summary['architectures'])}",
-        f"Tasks: {_output.cell(summary['tasks'])}",
-        trajectory,
-        "",
-        _output.table(
-            "Final performance: share of held-out examples whose class is found, median"
-            if performance
-            else "Performance is not recorded",
-            ("rule", "organisms", *performance),
-            rows,
-            numbers=1,
-        ),
-    ]
-
-
-def organism_parts(records: list[dict[str, Any]]) -> list[Any]:
-    """Return organisms as a table, and their layers, which many share, as another."""
-    rows = [
-        [
-            r["id"],
-            r["rule"],
-            r["architecture"],
-            r["task"],
-            r["batch_size"],
-            "-" if r["learning_rate"] is None else f"{r['learning_rate']:g}",
-            f"{_output.cell(r['model_seed'])}/{_output.cell(r['data_seed'])}",
-            "diverged" if r["diverged"] else _output.percent(r["final_performance"]),
-        ]
-        for r in records
-    ]
-    columns = ("id", "rule", "network", "task", "batch", "rate", "seeds", "final")
-    layers: dict[tuple[str, str], None] = {}
-    for r in records:
-        told = ", ".join(map(_layer, r["layers"]))
-        layers[r["architecture"], told] = None
-    return [
-        _output.table(None, columns, rows, numbers=4),
-        _output.table("Stored layers", ("architecture", "layers"), layers),
-        "final: share of held-out examples whose class is found; seeds: model/data",
-    ]
-
-
-def _layer(layer: dict[str, Any]) -> str:
-    size = "" if layer["units"] is None else f", {layer['units']} units"
-    return f"{layer['layer']} ({layer['position']}{size})"
+        _output.show(*made_lines(summary, out))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,20 +23,14 @@ Examples:
   lrplan design --units all --noise 0 --scaling raw"""
 
 SPLITS = ("organism", "layer")
-HELD_OUT = {
-    "architecture": "held-out architecture (a brain is one)",
-    "task": "held-out task",
-    "hyperparameters": "held-out hyperparameters",
-}
 
 
 def design(
     units: _options.UnitsOrAll = 300,
     noise: _options.Noise = 0.1,
     cohort: _options.Cohort = "starter",
-    modality: Annotated[
-        str, typer.Option(metavar="NAME", help="Measurement model; see `lrplan list modalities`.")
-    ] = "ideal",
+    modality: _options.Modality = "ideal",
+    setting: _options.Settings = None,
     measure: Annotated[
         list[str] | None,
         typer.Option(
@@ -104,6 +97,15 @@ def design(
             help="Scale each observable by the first session, or take it as it is.",
         ),
     ] = "relative",
+    observables: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What is taken of a recording: sets (see `lrplan list sets`), families or single "
+            "observables; several by repeating it or with commas.",
+            show_default="standard-1",
+        ),
+    ] = None,
     seed: _options.Seed = 0,
     json: _options.Json = False,
     plot: Annotated[
@@ -121,19 +123,22 @@ def design(
     """Forecast how well an experiment tells rules apart."""
     from lrplan.errors import UsageError
     from lrplan.measure.design import Design, Schedule
+    from lrplan.measure.observables import STANDARD
     from lrplan.registry import nearest
 
     asked = Design(
         units=units,
         noise=noise,
         modality=modality,
-        measure=_options.split_commas(measure) if measure else "activity",
+        measure=_options.words(measure, "--measure") or "activity",
         schedule=Schedule(sessions=sessions, spacing=spacing, start=start),
         tracked=tracked,
         stimuli=stimuli,
         position=position,
         noise_reference=noise_reference,
         scaling=scaling,
+        settings=_options.settings(setting),
+        observables=_options.words(observables, "--observables") or STANDARD,
     )
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}; {nearest(split, SPLITS)}")
@@ -143,6 +148,7 @@ def design(
     import numpy as np
 
     from lrplan import forecast, open_cohort
+    from lrplan.tell.texts import forecast_lines
 
     opened = open_cohort(cohort)
     asked.schedule.checkpoints(opened.checkpoints)
@@ -151,7 +157,7 @@ def design(
     if json:
         _output.emit_json(result.to_json())
     else:
-        _output.show(*forecast_parts(result, opened.name, asked))
+        _output.show(*forecast_lines(result))
     if plot is not None:
         _output.note(f"drawing {plot}", quiet=quiet)
         save_plot(plot, result, opened, asked, seed, quiet=quiet)
@@ -179,85 +185,3 @@ def save_plot(
     by_units = accuracy_by_units(cohort, asked, rng=np.random.default_rng(seed))
     by_noise = accuracy_by_noise(cohort, asked, rng=np.random.default_rng(seed))
     write_figure(path, plot_forecast(result, by_units, by_noise))
-
-
-def design_text(asked: dict[str, Any]) -> str:
-    """Return a Design, given as its JSON, in one line."""
-    schedule = asked["schedule"]
-    sessions = schedule["sessions"]
-    words = [
-        f"{asked['units']} units",
-        f"noise {asked['noise']:.3g} ({asked['noise_reference']})",
-        " + ".join(asked["measure"]),
-        f"modality {asked['modality']}",
-        "a session at every checkpoint" if sessions is None else f"{sessions} sessions",
-    ]
-    if sessions is None and schedule["spacing"] is not None:
-        words[-1] = "sessions"
-    if schedule["spacing"] is not None:
-        words[-1] += f", {schedule['spacing']} checkpoints apart"
-    if schedule["start"]:
-        words[-1] += f" from checkpoint {schedule['start']}"
-    words.append("tracked" if asked["tracked"] else "not tracked")
-    if asked["stimuli"] is not None:
-        words.append(f"{asked['stimuli']} stimuli")
-    if asked["position"] is not None:
-        words.append(f"position {asked['position']}")
-    words.append(f"{asked['scaling']} scaling")
-    return "; ".join(words)
-
-
-def forecast_parts(result: Forecast, cohort: str, asked: Design) -> list[Any]:
-    """Return a forecast as lines and tables."""
-    known = "known conditions"
-    if result.split == "layer":
-        known = "known conditions, split by layer (leaks between layers of one organism)"
-    rows: list[list[str]] = []
-    for name, interval in ((known, result.accuracy), *_held_out(result)):
-        if interval is None:
-            rows.append([name, "-", "the cohort has only one"])
-        else:
-            rows.append(
-                [
-                    name,
-                    _output.percent(interval.mean),
-                    _output.percent_range(interval.low, interval.high),
-                ]
-            )
-    rows.append(["chance", _output.percent(result.chance), ""])
-    rules = [str(r) for r in result.confusion.coords["true"].values]
-    most = math.log2(len(rules)) if rules else 0.0
-    bits = result.bits
-    matrix = [
-        [rule, *map(_output.percent, map(float, row))]
-        for rule, row in zip(rules, result.confusion.values, strict=True)
-    ]
-    predicted = [str(r) for r in result.confusion.coords["predicted"].values]
-    parts: list[Any] = [
-        f"Forecast from the cohort {cohort}: {result.organisms} organisms, "
-        f"{result.populations} populations, {len(rules)} rules",
-        f"Design: {design_text(asked.to_json())}",
-        _output.table(
-            None, ("balanced accuracy under", "accuracy", "95% interval"), rows, numbers=1
-        ),
-        f"One recording tells {bits.mean:.2f} of {most:.2f} bits about the rule (95% interval "
-        f"{bits.low:.2f} to {bits.high:.2f}).",
-        "",
-        _output.table(
-            "Confusion: share of each true rule that is taken for",
-            ("true rule", *predicted),
-            matrix,
-            numbers=1,
-        ),
-    ]
-    if result.inseparable:
-        pairs = "; ".join(f"{a} and {b}" for a, b in result.inseparable)
-        parts.append(f"This design cannot separate: {pairs}.")
-    else:
-        parts.append("This design separates every pair of rules.")
-    parts += [f"Warning: {w}" for w in result.warnings]
-    return parts
-
-
-def _held_out(result: Forecast) -> list[tuple[str, Any]]:
-    return [(text, result.held_out.get(key)) for key, text in HELD_OUT.items()]

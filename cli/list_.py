@@ -90,7 +90,7 @@ def _tasks() -> list[dict[str, Any]]:
 
 
 def _modalities() -> list[dict[str, Any]]:
-    from lrplan.measure.modalities import modalities
+    from lrplan.measure.modalities import modalities, settings_of
 
     return [
         {
@@ -98,6 +98,11 @@ def _modalities() -> list[dict[str, Any]]:
             "summary": modality.summary,
             "cites": modality.cites,
             "measures": list(modality.measures),
+            "settings": {s.name: s.default for s in settings_of(modality).values()},
+            "about_settings": {
+                s.name: {"unit": s.metadata["unit"], "source": s.metadata["source"]}
+                for s in settings_of(modality).values()
+            },
         }
         for name, modality in modalities.items()
     ]
@@ -121,7 +126,7 @@ def _analyses() -> list[dict[str, Any]]:
             "summary": entry.summary,
             "cites": entry.cites,
             "needs": entry.needs,
-            "options": entry.options,
+            "options": list(entry.options),
         }
         for name, entry in analyses.items()
     ]
@@ -143,15 +148,31 @@ def _observables() -> list[dict[str, Any]]:
     ]
 
 
+def _sets() -> list[dict[str, Any]]:
+    from lrplan.measure.observables import SETS
+
+    return [
+        {
+            "name": s.name,
+            "summary": s.summary,
+            "cites": s.cites,
+            "observables": list(s.observables),
+            "number": len(s.observables),
+        }
+        for s in SETS.values()
+    ]
+
+
 KINDS: dict[str, tuple[Callable[[], list[dict[str, Any]]], tuple[str, ...]]] = {
     "analyses": (_analyses, ("name", "summary", "needs", "cites")),
     "architectures": (_architectures, ("name", "summary", "settings", "cites")),
     "classifiers": (_classifiers, ("name", "summary", "cites")),
     "credits": (_credits, ("name", "summary", "settings", "cites")),
-    "modalities": (_modalities, ("name", "summary", "measures", "cites")),
+    "modalities": (_modalities, ("name", "summary", "measures", "settings", "cites")),
     "observables": (_observables, ("name", "summary", "measure", "degree", "cites")),
     "optimizers": (_optimizers, ("name", "summary", "settings", "cites")),
     "rules": (_rules, ("name", "summary", "settings", "cites")),
+    "sets": (_sets, ("name", "summary", "number", "cites")),
     # Sources are left to --json: what data a task needs takes the room.
     "tasks": (_tasks, ("name", "summary", "needs")),
 }
@@ -162,7 +183,7 @@ def list_kind(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="rules|credits|optimizers|architectures|tasks|modalities|observables|"
+            metavar="rules|credits|optimizers|architectures|tasks|modalities|observables|sets|"
             "classifiers|analyses",
             help="What to list.",
         ),

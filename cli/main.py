@@ -59,7 +59,7 @@ app.command("inspect", epilog=inspect.EPILOG)(inspect.inspect)
 app.command("score", epilog=score.EPILOG)(score.score)
 app.command("record", epilog=record.EPILOG)(record.record)
 app.command("simulate", epilog=simulate.EPILOG)(simulate.simulate)
-app.command("analyse", epilog=analyse.EPILOG)(analyse.analyse)
+app.command("analyse", **analyse.SETTINGS)(analyse.analyse)
 app.command("claims", epilog=claims.EPILOG)(claims.claims)
 app.command("list", epilog=list_.EPILOG)(list_.list_kind)
 cohorts = typer.Typer(
@@ -123,7 +123,7 @@ def _checked(arguments: Sequence[str]) -> int:
         _output.complain(str(error))
         return error.exit_code
     except USAGE_ERROR as error:
-        _output.complain(_usage_text(error))
+        _output.complain(_usage_text(error, arguments))
         return EXIT_USAGE
     except (typer.Abort, KeyboardInterrupt):
         _output.complain("interrupted")
@@ -153,7 +153,7 @@ def _checked(arguments: Sequence[str]) -> int:
         return EXIT_FAULT
 
 
-def _usage_text(error: Exception) -> str:
+def _usage_text(error: Exception, arguments: Sequence[str]) -> str:
     """Return a usage error of the parser as one sentence that says where to look."""
     text = str(getattr(error, "message", error))
     possibilities = getattr(error, "possibilities", None)
@@ -163,8 +163,20 @@ def _usage_text(error: Exception) -> str:
         text = f"{text.rstrip('.')}; nearest: {', '.join(possibilities)}"
     text = text.rstrip(".")
     context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "lrplan"
+    path = context.command_path if context is not None else _command_path(arguments)
     return f"{text}; see `{path} --help`"
+
+
+def _command_path(arguments: Sequence[str]) -> str:
+    """Return the command that arguments begin with, as far as there is one."""
+    path = "lrplan"
+    command: Any = typer.main.get_command(app)
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        path += f" {word}"
+    return path
 
 
 def _system_text(error: OSError) -> str:

@@ -31,9 +31,22 @@ def record(
     sessions: _options.Sessions = None,
     noise: _options.Noise = 0.1,
     kind: Annotated[
-        str,
-        typer.Option(metavar="spikes|dff", help="Spike times, or dF/F of regions of interest."),
-    ] = "spikes",
+        str | None,
+        typer.Option(
+            metavar="spikes|dff",
+            help="Spike times, or dF/F of regions of interest.",
+            show_default="spikes, or as the modality is written",
+        ),
+    ] = None,
+    modality: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Measurement model; see `lrplan list modalities`.",
+            show_default="counts for spikes, ideal for dff",
+        ),
+    ] = None,
+    setting: _options.Settings = None,
     trials: Annotated[
         int,
         typer.Option(
@@ -47,16 +60,19 @@ def record(
 ) -> None:
     """Write a virtual recording as NWB files, one per session."""
     from lrplan.arguments import positive_int
-    from lrplan.errors import UsageError
     from lrplan.measure.design import Design, Schedule
-    from lrplan.registry import nearest
+    from lrplan.nwb.write import kind_and_modality
 
-    Design(units=units, noise=noise, schedule=Schedule(sessions=sessions))
+    kind, modality = kind_and_modality(kind, modality)
+    settings = _options.settings(setting)
+    Design(
+        units=units,
+        noise=noise,
+        modality=modality,
+        settings=settings,
+        schedule=Schedule(sessions=sessions),
+    )
     positive_int(trials, "trials")
-    if kind not in ("spikes", "dff"):
-        raise UsageError(f"unknown kind {kind!r}; {nearest(kind, ('spikes', 'dff'))}")
-
-    import numpy as np
 
     from lrplan import open_cohort, record_nwb
 
@@ -70,9 +86,11 @@ def record(
         sessions=sessions,
         noise=noise,
         kind=kind,
+        modality=modality,
+        settings=settings,
         trials=trials,
         tracked=tracked,
-        rng=np.random.default_rng(seed),
+        rng=seed,
     )
     _output.note(f"wrote {len(files)} NWB files to {out}", quiet=quiet)
     if json:
@@ -85,6 +103,8 @@ def record(
                 "organism": recorded["id"],
                 "rule": recorded["rule"],
                 "layer": layer,
+                "modality": modality,
+                "settings": settings,
                 "files": [str(f) for f in files],
             }
         )

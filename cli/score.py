@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from lrplan.cli import _options, _output
 from lrplan.errors import EXIT_CANNOT_TELL, UsageError
-
-if TYPE_CHECKING:
-    from lrplan.tell.verdict import Verdict
 
 EPILOG = """\b
 Examples:
@@ -115,6 +112,7 @@ def score(
 ) -> None:
     """Say which rule a recording speaks for, or 'cannot tell'."""
     window_s = parse_window(window)
+    left_out = _options.words(without, "--without")
     if position not in ("early", "middle", "deep", "unknown"):
         from lrplan.registry import nearest
 
@@ -144,6 +142,7 @@ def score(
     opened = open_cohort(cohort)
 
     from lrplan import score as score_recording
+    from lrplan.tell.texts import verdict_lines
 
     _output.note(
         f"training on virtual recordings of the cohort {opened.name} made as {recording.source}",
@@ -153,14 +152,14 @@ def score(
         recording,
         opened,
         rng=np.random.default_rng(seed),
-        without=_options.split_commas(without),
+        without=left_out,
         position=position,
         noise=noise,
     )
     if json:
         _output.emit_json(verdict.to_json())
     else:
-        _output.show(*verdict_parts(verdict))
+        _output.show(*verdict_lines(verdict))
     if verdict.answer is None:
         raise typer.Exit(EXIT_CANNOT_TELL)
 
@@ -181,77 +180,3 @@ def parse_window(text: str | None) -> float | tuple[float, float] | None:
         f"--window is {text!r}; expected an end, or a start and an end, in seconds, such as 0.5 "
         "or 0.1,0.6"
     )
-
-
-def verdict_parts(verdict: Verdict) -> list[Any]:
-    """Return a verdict as lines and tables."""
-    from lrplan.cli.design import design_text
-
-    null = verdict.null
-    probabilities = sorted(verdict.probabilities.items(), key=lambda item: -item[1])
-    rows = [
-        [rule, _output.percent(p), "yes" if rule in verdict.set else "no"]
-        for rule, p in probabilities
-    ]
-    expected = verdict.expected_accuracy
-    parts: list[Any] = [
-        f"Recording: {recording_text(verdict.recording)}",
-        *ingest_lines(verdict.ingest),
-        f"Design, inferred: {design_text(verdict.design.to_json())}",
-    ]
-    if verdict.answer is None:
-        parts.append(f"Answer: cannot tell ({'; '.join(verdict.reasons)}).")
-    else:
-        parts.append(f"Answer: {verdict.answer}")
-    parts += [
-        _output.table(None, ("rule", "probability", "within the 95% set"), rows, numbers=1),
-        f"Expected accuracy of such recordings: {_output.percent(expected.mean)} (95% interval "
-        f"{_output.percent_range(expected.low, expected.high)}); chance "
-        f"{_output.percent(verdict.chance)}.",
-        f"Distance from the virtual recordings: {_output.cell(verdict.distance['value'])}, "
-        f"farther than {_output.percent(verdict.distance['quantile'])} of them.",
-        f"With its sessions shuffled, {null['shuffles']} times: the same most probable rule in "
-        f"{_output.percent(null['same_answer'])}.",
-    ]
-    held = verdict.expected_held_out
-    if held is not None:
-        parts.insert(
-            -2,
-            f"On architectures that it never saw (a brain is one): {_output.percent(held.mean)} "
-            f"({_output.percent_range(held.low, held.high)}).",
-        )
-    parts += [f"Warning: {w}" for w in verdict.warnings]
-    return parts
-
-
-def recording_text(recording: dict[str, Any]) -> str:
-    """Return what was recorded in one line."""
-    units = recording["units_per_session"]
-    fewest, most = min(units, default=0), max(units, default=0)
-    told = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-    tracked = "tracked" if recording["tracked"] else "not tracked"
-    return (
-        f"{recording['source']}: {recording['kind']}, {recording['sessions']} sessions, {told} "
-        f"units ({tracked}), {recording['stimuli']} stimuli"
-    )
-
-
-def ingest_lines(ingest: dict[str, Any]) -> list[str]:
-    """Return what the reader chose in the first file, and what it dropped in any, in words."""
-    files = ingest.get("files") or []
-    if not files:
-        return []
-    first = files[0]
-    window = first["window"]
-    lines = [
-        f"Read: {first['responses']} by {first['label']} of {first['intervals']}, "
-        f"{window['rule']}; sessions in order of {ingest['order']}"
-    ]
-    dropped: dict[str, int] = {}
-    for file in files:
-        for reason, count in file["dropped"].items():
-            dropped[reason] = dropped.get(reason, 0) + int(count)
-    if dropped:
-        told = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
-        lines.append(f"Trials dropped: {told}")
-    return lines

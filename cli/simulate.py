@@ -305,7 +305,7 @@ def _dry_run(
         ]
         _output.emit_json(
             {
-                "schema": "lrplan.simulate.run.estimate/1",
+                "schema": "lrplan.simulate.estimate/1",
                 "recipe": recipe.name,
                 "organisms": found.organisms,
                 "done": found.done,

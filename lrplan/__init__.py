@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lrplan.analyses import analyse
-    from lrplan.claims.nayebi2020 import evaluate_claims
+    from lrplan.claims import evaluate_claims
     from lrplan.cohort.store import Cohort, open_cohort
     from lrplan.errors import DataError, LrplanError, UsageError
     from lrplan.measure.design import Design, Schedule
-    from lrplan.measure.recording import Recording, record
+    from lrplan.measure.recording import Recording, join
+    from lrplan.measure.virtual import record
     from lrplan.nwb import inspect_nwb, read_nwb, write_nwb
     from lrplan.nwb.rehearsal import record_nwb
     from lrplan.plots import (
@@ -55,6 +56,7 @@ _HOME = {
     "evaluate_claims": "claims",
     "forecast": "tell.forecast",
     "inspect_nwb": "nwb",
+    "join": "measure.recording",
     "open_cohort": "cohort",
     "plot_accuracy_by_noise": "plots",
     "plot_accuracy_by_units": "plots",
@@ -62,7 +64,7 @@ _HOME = {
     "plot_forecast": "plots",
     "plot_sweep": "plots",
     "read_nwb": "nwb",
-    "record": "measure.recording",
+    "record": "measure.virtual",
     "record_nwb": "nwb.rehearsal",
     "score": "tell.verdict",
     "sweep": "tell.sweep",
@@ -86,6 +88,7 @@ __all__ = [
     "evaluate_claims",
     "forecast",
     "inspect_nwb",
+    "join",
     "open_cohort",
     "plot_accuracy_by_noise",
     "plot_accuracy_by_units",

@@ -43,7 +43,7 @@ class Streams:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Streams:
         """Take one number from a generator as the key."""
-        return cls(int(rng.integers(2**63)))
+        return cls(int(rng.integers(2**31)))
 
     def rng(self, *purpose: str | int) -> np.random.Generator:
         """Return the generator of one purpose, at its beginning."""

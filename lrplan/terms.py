@@ -4,6 +4,10 @@ from __future__ import annotations
 
 MEASURES = ("activity", "paired", "weights")
 POSITIONS = ("early", "middle", "deep")
+UNIT_DIMS = {"activity": ("unit",), "weights": ("synapse",), "paired": ("post", "pre")}
+"""The dimensions over which what is recorded of each measure is counted."""
+UNIT_NOUNS = {"activity": "unit", "weights": "synapse", "paired": "pair"}
+"""What one of them is called."""
 
 _FUNCTIONS = ("raw", "abs", "sq")
 _STATISTICS = ("norm", "mean", "var", "skew", "kurtosis", "median", "thirdquartile")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,33 +22,104 @@ def sources(folder: str) -> list[Path]:
     return sorted(p for p in (ROOT / folder).rglob("*.py") if "__pycache__" not in p.parts)
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """A wheel built from a copy of the tree, so that the tree stays as it is."""
-    for needed in ("setuptools", "build"):
-        if importlib.util.find_spec(needed) is None:
-            pytest.skip(f"{needed} is not installed; the test extra has it")
-    place = tmp_path_factory.mktemp("wheel")
+def copied(place: Path) -> Path:
+    """Copy the tree, links as links, so that the tree itself stays as it is."""
     copy = place / "tree"
     copy.mkdir()
     for folder in FOLDERS:
         unwanted = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / folder, copy / folder, ignore=unwanted)
+        shutil.copytree(ROOT / folder, copy / folder, ignore=unwanted, symlinks=True)
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, copy)
-    made = subprocess.run(
-        [
-            *(sys.executable, "-m", "build", "--wheel", "--no-isolation"),
-            *("--outdir", str(place / "dist"), str(copy)),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
+    return copy
+
+
+def ran(*command: str | Path, **options) -> str:
+    done = subprocess.run(
+        [str(c) for c in command], capture_output=True, text=True, check=False, **options
     )
-    assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-3000:]
-    [path] = (place / "dist").glob("*.whl")
-    with zipfile.ZipFile(path) as archive:
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel_path(tmp_path_factory):
+    for needed in ("setuptools", "build"):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed; the test extra has it")
+    place = tmp_path_factory.mktemp("wheel")
+    copy, dist = copied(place), place / "dist"
+    build = (sys.executable, "-m", "build", "--wheel", "--no-isolation")
+    ran(*build, "--outdir", dist, copy)
+    [path] = dist.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(wheel_path):
+    with zipfile.ZipFile(wheel_path) as archive:
         yield archive
+
+
+MODULES = """
+import json, pkgutil, site, sys
+sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in repr(f).lower()]
+for place in sys.argv[1:]:
+    site.addsitedir(place)
+import lrplan.cli, lrplan.simulate
+found = {m.name for m in pkgutil.walk_packages(lrplan.__path__, "lrplan.")}
+files = [m.__file__ for m in (lrplan, lrplan.simulate, lrplan.cli)]
+print(json.dumps([sorted(found), files]))
+"""
+
+
+def in_tree() -> set[str]:
+    """Every module and package that the tree holds, by name."""
+    names = set()
+    for folder, target in FOLDERS.items():
+        for path in sources(folder):
+            inside = path.relative_to(ROOT / folder).with_suffix("").parts
+            parts = [*target.split("/"), *inside]
+            names.add(".".join(p for p in parts if p != "__init__"))
+    return names - {"lrplan"}
+
+
+def test_an_import_in_the_root_sees_the_packages_of_the_root(wheel_path, tmp_path):
+    """The README's own `pip install .`, and then Python started in the checkout."""
+    with zipfile.ZipFile(wheel_path) as archive:
+        archive.extractall(tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    found, files = json.loads(ran(sys.executable, "-c", MODULES, cwd=ROOT, env=environment))
+    assert all(Path(f).is_relative_to(ROOT) for f in files), files
+    assert set(found) == in_tree()
+
+
+def test_an_installed_wheel_has_the_same_packages(wheel_path, tmp_path):
+    place = tmp_path / "site"
+    with zipfile.ZipFile(wheel_path) as archive:
+        archive.extractall(place)
+    environment = {**os.environ, "PYTHONPATH": str(place)}
+    found, files = json.loads(ran(sys.executable, "-c", MODULES, cwd=tmp_path, env=environment))
+    assert all(Path(f).is_relative_to(place) for f in files), files
+    assert set(found) == in_tree()
+
+
+def test_an_editable_install_has_the_same_packages(tmp_path):
+    for needed in ("setuptools", "pip"):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed")
+    copy = copied(tmp_path)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+    # Without it pip would remove what is installed where the tests run.
+    pip.append("--ignore-installed")
+    ran(*pip, "--disable-pip-version-check", "--prefix", tmp_path / "env", "-e", copy)
+    [site] = (tmp_path / "env").rglob("site-packages")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    found, files = json.loads(
+        ran(sys.executable, "-c", MODULES, site, cwd=tmp_path / "env", env=environment)
+    )
+    assert all(Path(f).is_relative_to(copy) for f in files), files
+    assert set(found) == in_tree()
 
 
 def test_the_wheel_holds_every_module_and_no_other(wheel):

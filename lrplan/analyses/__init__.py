@@ -6,107 +6,71 @@ Nayebi et al. (2020) did; ``units_noise`` records the cohort instead.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
+from lrplan.analyses._options import (
+    FLAG,
+    NAME,
+    NAMES,
+    NUMBER,
+    NUMBERS,
+    WHOLE,
+    WHOLES,
+    BothSplits,
+    Classifier,
+    Classifiers,
+    Effort,
+    Kind,
+    Label,
+    Measure,
+    Observables,
+    Option,
+    Rules,
+    ShuffleLabels,
+    Split,
+    SplitCount,
+    options_of,
+)
+from lrplan.analyses._result import Result
 from lrplan.errors import UsageError
 from lrplan.registry import Registry, nearest
-from lrplan.tell.intervals import Estimate
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from lrplan.cohort.store import Cohort
+
+__all__ = [
+    "FLAG",
+    "NAME",
+    "NAMES",
+    "NUMBER",
+    "NUMBERS",
+    "WHOLE",
+    "WHOLES",
+    "Kind",
+    "Analysis",
+    "BothSplits",
+    "Classifier",
+    "Classifiers",
+    "Effort",
+    "Label",
+    "Measure",
+    "Observables",
+    "Option",
+    "Result",
+    "Rules",
+    "ShuffleLabels",
+    "Split",
+    "SplitCount",
+    "analyse",
+    "analyses",
+]
 
 PAPER = "Nayebi et al., NeurIPS 2020"
 REVIEWS = "reviews of Nayebi et al., NeurIPS 2020"
-
-
-@dataclass(frozen=True)
-class Result:
-    """What an analysis found.
-
-    Parameters
-    ----------
-    analysis : str
-        Its registered name.
-    cohort : str
-        Name of the cohort.
-    options : dict
-        What was asked.
-    dataset : xarray.Dataset
-        Figures with labelled dimensions. Where there is an ``accuracy`` it is balanced over
-        labels; ``low`` and ``high`` are its 95% interval from a bootstrap over organisms,
-        ``chance`` is that of guessing, and ``split_mean`` and ``split_sem`` are mean and standard
-        error over splits, as the paper printed them.
-    main : str
-        The variable that the table is about; those with the same dimensions stand beside it.
-    warnings : list of str
-        What to know before believing it.
-    estimates : dict
-        The bootstrap distribution behind each figure, by its coordinates; those of analyses with
-        the same seed, label and organisms are paired.
-    """
-
-    analysis: str
-    cohort: str
-    options: dict[str, Any]
-    dataset: xr.Dataset
-    main: str
-    warnings: list[str]
-    estimates: dict[tuple[str, ...], Estimate] = field(default_factory=dict, repr=False)
-
-    def table(self) -> tuple[list[str], list[list[Any]]]:
-        """Return columns and rows: one row for each figure that there is."""
-        values = self.dataset[self.main]
-        dims = [str(d) for d in values.dims]
-        beside = [str(n) for n, v in self.dataset.data_vars.items() if v.dims == values.dims]
-        beside.sort(key=lambda n: n != self.main)
-        if "chance" in self.dataset and "chance" not in beside:
-            beside.append("chance")
-        rows = []
-        for place in np.ndindex(values.shape):
-            if not np.isfinite(values.values[place]):
-                continue
-            at = {d: i for d, i in zip(dims, place, strict=True)}
-            row: list[Any] = [self.dataset[d].values[i].item() for d, i in at.items()]
-            for name in beside:
-                variable = self.dataset[name]
-                cell = variable.isel({d: i for d, i in at.items() if d in variable.dims})
-                row.append(cell.values.item())
-            rows.append(row)
-        return [*dims, *beside], rows
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw it into `ax`, by default a new figure as wide as a journal's column."""
-        return analyses.get(self.analysis).plot(self, ax=ax)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the object that ``lrplan analyse --json`` prints."""
-        columns, rows = self.table()
-        variables = {**self.dataset.coords, **self.dataset.data_vars}
-        return {
-            "schema": "lrplan.analysis/1",
-            "analysis": self.analysis,
-            "cohort": self.cohort,
-            "options": self.options,
-            "columns": columns,
-            "rows": rows,
-            "data": {
-                str(name): {
-                    "dims": [str(d) for d in v.dims],
-                    "values": v.values.tolist(),
-                    **{str(k): a for k, a in v.attrs.items()},
-                }
-                for name, v in variables.items()
-            },
-            "warnings": self.warnings,
-        }
 
 
 @dataclass(frozen=True)
@@ -124,9 +88,15 @@ class Analysis:
     needs : str
         What the cohort must hold.
     run : callable
-        ``run(cohort, *, rng, **options) -> Result``; its keyword-only parameters are the options.
-    plot : callable
-        ``plot(result, *, ax=None) -> Axes``.
+        ``run(cohort, *, rng, **options) -> Result``. Each keyword-only parameter is an option: it
+        is annotated with an `Option` and has a default.
+    plot : callable or str
+        ``plot(result, *, ax=None) -> Axes``, or the name of such a function of `lrplan.plots`.
+
+    Attributes
+    ----------
+    options : dict of str to Option
+        The options that `run` declares, by name.
     """
 
     name: str
@@ -134,18 +104,11 @@ class Analysis:
     cites: str
     needs: str
     run: Callable[..., Result]
-    plot: Callable[..., Any]
+    plot: Callable[..., Any] | str
+    options: dict[str, Option] = field(init=False, repr=False)
 
-    @property
-    def options(self) -> list[str]:
-        """Names of the options that `run` takes."""
-        return [n for n in inspect.signature(self.run).parameters if n not in ("cohort", "rng")]
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """The options with their defaults."""
-        parameters = inspect.signature(self.run).parameters
-        return {n: parameters[n].default for n in self.options}
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", options_of(self.run))
 
 
 analyses: Registry[Analysis] = Registry(
@@ -170,7 +133,7 @@ def analyse(name: str, cohort: Cohort, *, rng: np.random.Generator, **options: A
     Raises
     ------
     UsageError
-        If the analysis is unknown or does not take an option.
+        If the analysis is unknown, does not take an option, or takes other values for it.
     DataError
         If the cohort lacks what it needs.
 
@@ -183,10 +146,12 @@ def analyse(name: str, cohort: Cohort, *, rng: np.random.Generator, **options: A
     True
     """
     analysis = analyses.get(name)
-    for option in options:
+    taken = {}
+    for option, value in options.items():
         if option not in analysis.options:
             raise UsageError(
                 f"the analysis {name!r} has no option {option!r}; "
                 f"{nearest(option, analysis.options)}"
             )
-    return analysis.run(cohort, rng=rng, **options)
+        taken[option] = analysis.options[option].checked(value)
+    return analysis.run(cohort, rng=rng, **taken)

@@ -16,7 +16,7 @@ import xarray as xr
 from lrplan.analyses import Result
 from lrplan.arguments import generator
 from lrplan.classifiers import EFFORTS
-from lrplan.classifiers.splits import Splits, balanced_splits, most_splits
+from lrplan.classifiers.splits import Splits, count_groups
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
 from lrplan.measure.observables import SETS, chosen
@@ -145,8 +145,8 @@ def remembered_fits() -> Iterator[None]:
 
 def _trainable(fit: Fit) -> bool:
     """Say whether each label has the two groups that choosing settings takes."""
-    y, groups = fit.y[fit.train], fit.groups[fit.train]
-    return all(len(np.unique(groups[y == k])) > 1 for k in np.unique(fit.y))
+    kinds = np.unique(fit.y)
+    return bool(count_groups(fit.y[fit.train], fit.groups[fit.train], kinds).min() > 1)
 
 
 def _label(model: Any, fit: Fit) -> list[np.ndarray]:
@@ -279,7 +279,7 @@ class Study:
         layers = np.arange(len(data.y)).astype(str)
         groups = data.organisms if split == "organism" else layers
         rng = self.streams.rng("splits")
-        return balanced_splits(data.y, groups, rng=rng, splits=splits), groups
+        return Splits.balanced(data.y, groups, rng=rng, splits=splits), groups
 
     def fits(
         self,
@@ -302,9 +302,7 @@ class Study:
 
     def possible_splits(self, splits: int) -> int:
         """Return as many splits as were asked, or as many as few organisms allow."""
-        _, first = np.unique(self.any.organisms, return_index=True)
-        _, counts = np.unique(self.any.y[first], return_counts=True)
-        return min(splits, most_splits(int(counts.min())))
+        return min(splits, Splits.most(self.any.y, self.any.organisms))
 
     def score(
         self,

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import xarray as xr
 
-from lrplan.analyses import REVIEWS, Analysis, Result, analyses
+from lrplan.analyses import (
+    NAMES,
+    REVIEWS,
+    Analysis,
+    Measure,
+    Observables,
+    Option,
+    Result,
+    Rules,
+    ShuffleLabels,
+    analyses,
+)
 from lrplan.analyses._scoring import LABELS, open_study, words
 from lrplan.errors import DataError
 from lrplan.measure.trajectories import swapped
-from lrplan.plots import plot_clustering
 from lrplan.tell.intervals import RESAMPLES, Estimate
 
 if TYPE_CHECKING:
@@ -20,17 +30,21 @@ if TYPE_CHECKING:
 
 COMPONENTS = 10
 DEFAULT = ("rule", "architecture", "task", "position")
+Labels = Annotated[
+    str | Sequence[str],
+    Option(f"What clusters are compared with: {', '.join(LABELS)}. Several with commas.", NAMES),
+]
 
 
 def run(
     cohort: Cohort,
     *,
     rng: np.random.Generator,
-    measure: str | Sequence[str] | None = None,
-    label: str | Sequence[str] | None = None,
-    rules: Sequence[str] | None = None,
-    shuffle_labels: bool = False,
-    observables: str | Sequence[str] = "paper",
+    measure: Measure = None,
+    label: Labels = DEFAULT,
+    rules: Rules = None,
+    shuffle_labels: ShuffleLabels = False,
+    observables: Observables = "paper",
 ) -> Result:
     """Cluster trajectories without labels, and compare the clusters with each label.
 
@@ -40,7 +54,7 @@ def run(
 
     Parameters
     ----------
-    label : str or sequence of str, optional
+    label : str or sequence of str
         What clusters are compared with; by default rule, architecture, task and position.
     shuffle_labels : bool, default False
         Whether organisms swap labels: the index must then be about 0. Layers of one organism have
@@ -165,6 +179,6 @@ analyses.add(
         cites=REVIEWS,
         needs="observables; two values of a label",
         run=run,
-        plot=plot_clustering,
+        plot="plot_clustering",
     ),
 )

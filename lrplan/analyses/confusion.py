@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from lrplan.analyses import PAPER, REVIEWS, Analysis, Result, analyses
+from lrplan.analyses import (
+    PAPER,
+    REVIEWS,
+    Analysis,
+    Classifier,
+    Effort,
+    Label,
+    Measure,
+    Observables,
+    Result,
+    Rules,
+    ShuffleLabels,
+    Split,
+    SplitCount,
+    analyses,
+)
 from lrplan.analyses._scoring import LEAK, SPLITS, UNTESTED, classifier_names, open_study, words
-from lrplan.plots import plot_confusion_by_measure
 from lrplan.tell.intervals import Estimate
 
 if TYPE_CHECKING:
@@ -21,15 +34,15 @@ def run(
     cohort: Cohort,
     *,
     rng: np.random.Generator,
-    measure: str | Sequence[str] | None = None,
-    classifier: str = "random_forest",
-    split: str = "organism",
-    label: str = "rule",
-    splits: int = 10,
-    rules: Sequence[str] | None = None,
-    shuffle_labels: bool = False,
-    observables: str | Sequence[str] = "paper",
-    effort: str = "quick",
+    measure: Measure = None,
+    classifier: Classifier = "random_forest",
+    split: Split = "organism",
+    label: Label = "rule",
+    splits: SplitCount = 10,
+    rules: Rules = None,
+    shuffle_labels: ShuffleLabels = False,
+    observables: Observables = "paper",
+    effort: Effort = "quick",
 ) -> Result:
     """Return the confusion matrix for each measure, with intervals.
 
@@ -116,6 +129,6 @@ analyses.add(
         cites=f"{PAPER}; {REVIEWS}",
         needs="observables; 4 organisms of each label",
         run=run,
-        plot=plot_confusion_by_measure,
+        plot="plot_confusion_by_measure",
     ),
 )

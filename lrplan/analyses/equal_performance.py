@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from lrplan.analyses import PAPER, REVIEWS, Analysis, Result, analyses
+from lrplan.analyses import (
+    NAMES,
+    NUMBER,
+    PAPER,
+    REVIEWS,
+    Analysis,
+    Classifier,
+    Effort,
+    Label,
+    Measure,
+    Observables,
+    Option,
+    Result,
+    Rules,
+    ShuffleLabels,
+    SplitCount,
+    analyses,
+)
 from lrplan.analyses._scoring import (
     Scored,
     accuracy_dataset,
@@ -16,11 +33,10 @@ from lrplan.analyses._scoring import (
     open_study,
     words,
 )
-from lrplan.analyses._trajectories import performance
-from lrplan.classifiers.splits import balanced_splits
+from lrplan.classifiers.splits import Splits
+from lrplan.cohort.conditions import performance
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.trajectories import Features, Trajectories
-from lrplan.plots import plot_equal_performance
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
@@ -29,23 +45,35 @@ MATCHES = ("none", "organisms", "checkpoints", "lowest")
 LEVELS = 5
 LOWEST = 0.2
 ALONE = "performance"
+Matches = Annotated[
+    str | Sequence[str],
+    Option(f"What is matched: {', '.join(MATCHES)}. Several with commas.", NAMES),
+]
+Tolerance = Annotated[
+    float,
+    Option("How far equal performances lie apart at most, from 0 to 1.", NUMBER, metavar="SHARE"),
+]
+Architectures = Annotated[
+    Sequence[str] | None,
+    Option("Only organisms of these architectures. Several with commas.", NAMES, unset="all"),
+]
 
 
 def run(
     cohort: Cohort,
     *,
     rng: np.random.Generator,
-    measure: str | Sequence[str] | None = None,
-    classifier: str = "random_forest",
-    match: str | Sequence[str] | None = None,
-    tolerance: float = 0.02,
-    rules: Sequence[str] | None = None,
-    architectures: Sequence[str] | None = None,
-    label: str = "rule",
-    splits: int = 10,
-    shuffle_labels: bool = False,
-    observables: str | Sequence[str] = "paper",
-    effort: str = "quick",
+    measure: Measure = None,
+    classifier: Classifier = "random_forest",
+    match: Matches = MATCHES,
+    tolerance: Tolerance = 0.02,
+    rules: Rules = None,
+    architectures: Architectures = None,
+    label: Label = "rule",
+    splits: SplitCount = 10,
+    shuffle_labels: ShuffleLabels = False,
+    observables: Observables = "paper",
+    effort: Effort = "quick",
 ) -> Result:
     """Tell apart organisms that do their task equally well.
 
@@ -55,7 +83,7 @@ def run(
 
     Parameters
     ----------
-    match : str or sequence of str, optional
+    match : str or sequence of str
         ``none``: as they are. ``organisms``: sets of one organism of each label whose final
         performances lie within `tolerance`; whole trajectories. ``checkpoints``: each organism is
         seen at the moments at which it reached the same 5 levels of performance, up to the lowest
@@ -131,7 +159,7 @@ def run(
             # of them, and the accuracy be below chance. So sets are tested whole.
             rng = study.streams.rng("splits")
             alike = np.zeros(len(together))
-            sets = balanced_splits(alike, together, rng=rng, splits=possible)
+            sets = Splits.balanced(alike, together, rng=rng, splits=possible)
         scores |= part.score(items, sets, groups)[0]
     if not scores:
         raise DataError(f"no match leaves enough organisms in {cohort.name!r}: {warnings[0]}")
@@ -255,6 +283,6 @@ analyses.add(
         cites=f"{PAPER}, figure S2(a); {REVIEWS}",
         needs="observables; performance at all checkpoints",
         run=run,
-        plot=plot_equal_performance,
+        plot="plot_equal_performance",
     ),
 )

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from lrplan.analyses import PAPER, REVIEWS, Analysis, Result, analyses
+from lrplan.analyses import (
+    NAMES,
+    PAPER,
+    REVIEWS,
+    Analysis,
+    Classifier,
+    Effort,
+    Label,
+    Measure,
+    Observables,
+    Option,
+    Result,
+    Rules,
+    ShuffleLabels,
+    analyses,
+)
 from lrplan.analyses._scoring import (
     UNTESTED,
     Scored,
@@ -16,10 +31,9 @@ from lrplan.analyses._scoring import (
     open_study,
     words,
 )
-from lrplan.analyses._trajectories import conditions
 from lrplan.classifiers.splits import Splits
+from lrplan.cohort.conditions import conditions
 from lrplan.errors import DataError
-from lrplan.plots import plot_held_out
 from lrplan.randomness import Streams
 from lrplan.tell.intervals import Estimate
 
@@ -28,20 +42,28 @@ if TYPE_CHECKING:
 
 CONDITIONS = ("architecture", "curriculum", "task", "learning_rate", "regularisation")
 MOST_CASES = 10
+Conditions = Annotated[
+    str | Sequence[str] | None,
+    Option(
+        f"What is held out: {', '.join(CONDITIONS)}. Several with commas.",
+        NAMES,
+        unset="each of which the cohort has two",
+    ),
+]
 
 
 def run(
     cohort: Cohort,
     *,
     rng: np.random.Generator,
-    measure: str | Sequence[str] | None = None,
-    classifier: str = "random_forest",
-    condition: str | Sequence[str] | None = None,
-    label: str = "rule",
-    rules: Sequence[str] | None = None,
-    shuffle_labels: bool = False,
-    observables: str | Sequence[str] = "paper",
-    effort: str = "quick",
+    measure: Measure = None,
+    classifier: Classifier = "random_forest",
+    condition: Conditions = None,
+    label: Label = "rule",
+    rules: Rules = None,
+    shuffle_labels: ShuffleLabels = False,
+    observables: Observables = "paper",
+    effort: Effort = "quick",
 ) -> Result:
     """Train without a whole condition and test on it, as figure 2(b) of the paper.
 
@@ -83,7 +105,7 @@ def run(
         effort=effort,
     )
     data = study.any
-    values = conditions(cohort, data)
+    values = conditions(cohort, data.populations)
     single = [c for c in asked if len(np.unique(values[c])) < 2]
     if single and (condition is not None or len(single) == len(asked)):
         raise DataError(
@@ -202,6 +224,6 @@ analyses.add(
         cites=f"{PAPER}, figure 2(b); {REVIEWS}",
         needs="observables; two architectures, curricula, tasks, learning rates or weight decays",
         run=run,
-        plot=plot_held_out,
+        plot="plot_held_out",
     ),
 )

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xarray as xr
 
-from lrplan.analyses import PAPER, REVIEWS, Analysis, Result, analyses
-from lrplan.analyses._scoring import Fit, classifier_names, open_study, run_fits
+from lrplan.analyses import (
+    PAPER,
+    REVIEWS,
+    WHOLE,
+    Analysis,
+    Classifier,
+    Effort,
+    Label,
+    Observables,
+    Option,
+    Result,
+    Rules,
+    ShuffleLabels,
+    SplitCount,
+    analyses,
+)
+from lrplan.analyses._scoring import Fit, classifier_names, open_study, parts_of, run_fits
 from lrplan.arguments import positive_int
-from lrplan.measure.observables import all_observables
-from lrplan.plots import plot_importance
+from lrplan.measure.observables import chosen
 from lrplan.randomness import keyed_rng
 from lrplan.tell.intervals import Estimate, jackknife
 
@@ -20,21 +34,27 @@ if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
 
 POSITION = "position"
+OneMeasure = Annotated[
+    str, Option("activity, weights or paired, or some of them joined by +, or 'all' joined.")
+]
+Permutations = Annotated[
+    int, Option("How often each observable is permuted for each split.", WHOLE, metavar="N")
+]
 
 
 def run(
     cohort: Cohort,
     *,
     rng: np.random.Generator,
-    measure: str = "all",
-    classifier: str = "random_forest",
-    label: str = "rule",
-    splits: int = 10,
-    permutations: int = 5,
-    rules: Sequence[str] | None = None,
-    shuffle_labels: bool = False,
-    observables: str | Sequence[str] = "paper",
-    effort: str = "quick",
+    measure: OneMeasure = "all",
+    classifier: Classifier = "random_forest",
+    label: Label = "rule",
+    splits: SplitCount = 10,
+    permutations: Permutations = 5,
+    rules: Rules = None,
+    shuffle_labels: ShuffleLabels = False,
+    observables: Observables = "paper",
+    effort: Effort = "quick",
 ) -> Result:
     """Rank observables by two kinds of importance, one classifier having all of them.
 
@@ -66,7 +86,7 @@ def run(
     study = open_study(
         cohort,
         rng=rng,
-        measure=[measure] if isinstance(measure, str) else measure,
+        measure=[measure],
         label=label,
         shuffle_labels=shuffle_labels,
         rules=rules,
@@ -108,7 +128,11 @@ def run(
         for name, values in zip(names, after, strict=True)
     }
     gini = np.stack([g for g, _, _ in found])
-    measures = {o.name: family.measure for family, o in all_observables()}
+    measures = {
+        family.observables[i].name: family.measure
+        for family, places in chosen(data.observables, parts_of(measure))
+        for i in places
+    }
     intervals = [e.interval for e in lost.values()]
     of_gini = [jackknife(each) for each in gini.T]
     dataset = xr.Dataset(
@@ -180,6 +204,6 @@ analyses.add(
         cites=f"{PAPER}, figure 3; {REVIEWS}",
         needs="observables; 4 organisms of each label",
         run=run,
-        plot=plot_importance,
+        plot="plot_importance",
     ),
 )

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrplan.analyses import REVIEWS, Analysis, Result, analyses
+from lrplan.analyses import (
+    REVIEWS,
+    Analysis,
+    Classifier,
+    Effort,
+    Measure,
+    Observables,
+    Result,
+    Rules,
+    ShuffleLabels,
+    SplitCount,
+    analyses,
+)
 from lrplan.analyses._labels import tell_label
-from lrplan.plots import plot_label
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
@@ -19,13 +29,13 @@ def run(
     cohort: Cohort,
     *,
     rng: np.random.Generator,
-    measure: str | Sequence[str] | None = None,
-    classifier: str = "random_forest",
-    splits: int = 10,
-    rules: Sequence[str] | None = None,
-    shuffle_labels: bool = False,
-    observables: str | Sequence[str] = "paper",
-    effort: str = "quick",
+    measure: Measure = None,
+    classifier: Classifier = "random_forest",
+    splits: SplitCount = 10,
+    rules: Rules = None,
+    shuffle_labels: ShuffleLabels = False,
+    observables: Observables = "paper",
+    effort: Effort = "quick",
 ) -> Result:
     """Tell the objective, whatever the rule, and among organisms of each rule.
 
@@ -62,6 +72,6 @@ analyses.add(
         cites=REVIEWS,
         needs="observables; organisms of two objectives",
         run=run,
-        plot=plot_label,
+        plot="plot_label",
     ),
 )

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrplan.analyses import REVIEWS, Analysis, Result, analyses
+from lrplan.analyses import (
+    REVIEWS,
+    Analysis,
+    Classifier,
+    Effort,
+    Label,
+    Measure,
+    Observables,
+    Result,
+    Rules,
+    ShuffleLabels,
+    Split,
+    SplitCount,
+    analyses,
+)
 from lrplan.analyses._scoring import (
     LEAK,
     SPLITS,
@@ -18,7 +31,6 @@ from lrplan.analyses._scoring import (
     open_study,
     words,
 )
-from lrplan.plots import plot_pairs
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
@@ -28,15 +40,15 @@ def run(
     cohort: Cohort,
     *,
     rng: np.random.Generator,
-    measure: str | Sequence[str] | None = None,
-    classifier: str = "random_forest",
-    split: str = "organism",
-    label: str = "rule",
-    splits: int = 10,
-    rules: Sequence[str] | None = None,
-    shuffle_labels: bool = False,
-    observables: str | Sequence[str] = "paper",
-    effort: str = "quick",
+    measure: Measure = None,
+    classifier: Classifier = "random_forest",
+    split: Split = "organism",
+    label: Label = "rule",
+    splits: SplitCount = 10,
+    rules: Rules = None,
+    shuffle_labels: ShuffleLabels = False,
+    observables: Observables = "paper",
+    effort: Effort = "quick",
 ) -> Result:
     """Tell each pair of labels apart, by a classifier trained on these two alone.
 
@@ -96,6 +108,6 @@ analyses.add(
         cites=REVIEWS,
         needs="observables; 4 organisms of each label",
         run=run,
-        plot=plot_pairs,
+        plot="plot_pairs",
     ),
 )

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrplan.analyses import REVIEWS, Analysis, Result, analyses
+from lrplan.analyses import (
+    REVIEWS,
+    Analysis,
+    Classifier,
+    Effort,
+    Label,
+    Measure,
+    Observables,
+    Result,
+    Rules,
+    ShuffleLabels,
+    SplitCount,
+    analyses,
+)
 from lrplan.analyses._scoring import (
     UNTESTED,
     accuracy_dataset,
@@ -17,9 +29,8 @@ from lrplan.analyses._scoring import (
     run_fits,
 )
 from lrplan.analyses._scoring import scored as score
-from lrplan.analyses._trajectories import training_start
+from lrplan.cohort.conditions import training_start
 from lrplan.errors import DataError
-from lrplan.plots import plot_pretrained
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
@@ -29,14 +40,14 @@ def run(
     cohort: Cohort,
     *,
     rng: np.random.Generator,
-    measure: str | Sequence[str] | None = None,
-    classifier: str = "random_forest",
-    label: str = "rule",
-    splits: int = 10,
-    rules: Sequence[str] | None = None,
-    shuffle_labels: bool = False,
-    observables: str | Sequence[str] = "paper",
-    effort: str = "quick",
+    measure: Measure = None,
+    classifier: Classifier = "random_forest",
+    label: Label = "rule",
+    splits: SplitCount = 10,
+    rules: Rules = None,
+    shuffle_labels: ShuffleLabels = False,
+    observables: Observables = "paper",
+    effort: Effort = "quick",
 ) -> Result:
     """Train on organisms that started from one kind of weights, and test on each kind.
 
@@ -66,7 +77,7 @@ def run(
         effort=effort,
     )
     data = study.any
-    start = training_start(cohort, data)
+    start = training_start(cohort, data.populations)
     starts = [str(s) for s in np.unique(start)]
     if len(starts) < 2:
         raise DataError(
@@ -126,6 +137,6 @@ analyses.add(
         cites=REVIEWS,
         needs="observables; organisms with two different starts of training",
         run=run,
-        plot=plot_pretrained,
+        plot="plot_pretrained",
     ),
 )

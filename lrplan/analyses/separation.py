@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrplan.analyses import PAPER, Analysis, Result, analyses
+from lrplan.analyses import (
+    PAPER,
+    Analysis,
+    BothSplits,
+    Classifiers,
+    Effort,
+    Label,
+    Measure,
+    Observables,
+    Result,
+    Rules,
+    ShuffleLabels,
+    SplitCount,
+    analyses,
+)
 from lrplan.analyses._scoring import (
     LEAK,
     PAPER_CLASSIFIERS,
@@ -18,7 +31,6 @@ from lrplan.analyses._scoring import (
     open_study,
     words,
 )
-from lrplan.plots import plot_separation
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
@@ -28,15 +40,15 @@ def run(
     cohort: Cohort,
     *,
     rng: np.random.Generator,
-    measure: str | Sequence[str] | None = None,
-    classifier: str | Sequence[str] | None = None,
-    split: str | Sequence[str] = "organism",
-    label: str = "rule",
-    splits: int = 10,
-    rules: Sequence[str] | None = None,
-    shuffle_labels: bool = False,
-    observables: str | Sequence[str] = "paper",
-    effort: str = "quick",
+    measure: Measure = None,
+    classifier: Classifiers = PAPER_CLASSIFIERS,
+    split: BothSplits = "organism",
+    label: Label = "rule",
+    splits: SplitCount = 10,
+    rules: Rules = None,
+    shuffle_labels: ShuffleLabels = False,
+    observables: Observables = "paper",
+    effort: Effort = "quick",
 ) -> Result:
     """Tell labels apart on balanced 75%/25% splits, as figure 2(a) of the paper.
 
@@ -49,7 +61,7 @@ def run(
     measure : str or sequence of str, optional
         ``activity``, ``paired``, ``weights``, several joined by ``+``, or ``all`` joined; by
         default each that is stored.
-    classifier : str or sequence of str, optional
+    classifier : str or sequence of str
         By default the paper's three.
     split : {"organism", "layer"} or both
         What never stands on both sides; ``layer`` is the paper's and leaks.
@@ -116,6 +128,6 @@ analyses.add(
         cites=f"{PAPER}, figure 2(a)",
         needs="observables; 4 organisms of each label",
         run=run,
-        plot=plot_separation,
+        plot="plot_separation",
     ),
 )

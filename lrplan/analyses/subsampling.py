@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from lrplan.analyses import PAPER, Analysis, Result, analyses
+from lrplan.analyses import (
+    PAPER,
+    WHOLES,
+    Analysis,
+    Classifier,
+    Effort,
+    Label,
+    Measure,
+    Observables,
+    Option,
+    Result,
+    Rules,
+    ShuffleLabels,
+    SplitCount,
+    analyses,
+)
 from lrplan.analyses._scoring import (
     Fit,
     accuracy_dataset,
@@ -19,26 +34,39 @@ from lrplan.analyses._scoring import (
 )
 from lrplan.arguments import positive_int
 from lrplan.errors import UsageError
-from lrplan.plots import plot_subsampling
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
+
+Samples = Annotated[
+    Sequence[int] | None,
+    Option("How many sessions. Several with commas.", WHOLES, "N", unset="from 2 to all"),
+]
+Periods = Annotated[
+    Sequence[int] | None,
+    Option(
+        "Checkpoints from one session to the next. Several with commas.",
+        WHOLES,
+        "K",
+        unset="from 1 to half of all",
+    ),
+]
 
 
 def run(
     cohort: Cohort,
     *,
     rng: np.random.Generator,
-    measure: str | Sequence[str] | None = None,
-    classifier: str = "random_forest",
-    samples: Sequence[int] | None = None,
-    period: Sequence[int] | None = None,
-    label: str = "rule",
-    splits: int = 10,
-    rules: Sequence[str] | None = None,
-    shuffle_labels: bool = False,
-    observables: str | Sequence[str] = "paper",
-    effort: str = "quick",
+    measure: Measure = None,
+    classifier: Classifier = "random_forest",
+    samples: Samples = None,
+    period: Periods = None,
+    label: Label = "rule",
+    splits: SplitCount = 10,
+    rules: Rules = None,
+    shuffle_labels: ShuffleLabels = False,
+    observables: Observables = "paper",
+    effort: Effort = "quick",
 ) -> Result:
     """Sample trajectories a number of times at a fixed period, as figure 4(a) of the paper.
 
@@ -140,6 +168,6 @@ analyses.add(
         cites=f"{PAPER}, figure 4(a)",
         needs="observables at 2 checkpoints; 4 organisms of each label",
         run=run,
-        plot=plot_subsampling,
+        plot="plot_subsampling",
     ),
 )

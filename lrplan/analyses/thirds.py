@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrplan.analyses import PAPER, Analysis, Result, analyses
+from lrplan.analyses import (
+    PAPER,
+    Analysis,
+    Classifier,
+    Effort,
+    Label,
+    Measure,
+    Observables,
+    Result,
+    Rules,
+    ShuffleLabels,
+    SplitCount,
+    analyses,
+)
 from lrplan.analyses._scoring import (
     accuracy_dataset,
     classifier_names,
@@ -16,7 +28,6 @@ from lrplan.analyses._scoring import (
     scored,
 )
 from lrplan.errors import DataError
-from lrplan.plots import plot_thirds
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
@@ -28,14 +39,14 @@ def run(
     cohort: Cohort,
     *,
     rng: np.random.Generator,
-    measure: str | Sequence[str] | None = None,
-    classifier: str = "random_forest",
-    label: str = "rule",
-    splits: int = 10,
-    rules: Sequence[str] | None = None,
-    shuffle_labels: bool = False,
-    observables: str | Sequence[str] = "paper",
-    effort: str = "quick",
+    measure: Measure = None,
+    classifier: Classifier = "random_forest",
+    label: Label = "rule",
+    splits: SplitCount = 10,
+    rules: Rules = None,
+    shuffle_labels: ShuffleLabels = False,
+    observables: Observables = "paper",
+    effort: Effort = "quick",
 ) -> Result:
     """Train on a consecutive third of training and test on each, as figure 4(b) of the paper.
 
@@ -105,6 +116,6 @@ analyses.add(
         cites=f"{PAPER}, figure 4(b)",
         needs="observables at 3 checkpoints; 4 organisms of each label",
         run=run,
-        plot=plot_thirds,
+        plot="plot_thirds",
     ),
 )

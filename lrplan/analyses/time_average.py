@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrplan.analyses import PAPER, Analysis, Result, analyses
+from lrplan.analyses import (
+    PAPER,
+    Analysis,
+    Classifiers,
+    Effort,
+    Label,
+    Measure,
+    Observables,
+    Result,
+    Rules,
+    ShuffleLabels,
+    SplitCount,
+    analyses,
+)
 from lrplan.analyses._scoring import accuracy_dataset, classifier_names, open_study
-from lrplan.plots import plot_time_average
 from lrplan.tell.intervals import Estimate
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
 
+CLASSIFIERS = ("random_forest", "linear_svm")
 FORMS = ("trajectory", "average")
 
 
@@ -22,14 +34,14 @@ def run(
     cohort: Cohort,
     *,
     rng: np.random.Generator,
-    measure: str | Sequence[str] | None = None,
-    classifier: str | Sequence[str] | None = None,
-    label: str = "rule",
-    splits: int = 10,
-    rules: Sequence[str] | None = None,
-    shuffle_labels: bool = False,
-    observables: str | Sequence[str] = "paper",
-    effort: str = "quick",
+    measure: Measure = None,
+    classifier: Classifiers = CLASSIFIERS,
+    label: Label = "rule",
+    splits: SplitCount = 10,
+    rules: Rules = None,
+    shuffle_labels: ShuffleLabels = False,
+    observables: Observables = "paper",
+    effort: Effort = "quick",
 ) -> Result:
     """Compare whole trajectories with their average over time, as figure S2(b) of the paper.
 
@@ -42,7 +54,7 @@ def run(
         ``accuracy`` over (measure, classifier, form), form being ``trajectory`` or ``average``;
         ``loss`` over (measure, classifier) is their difference, paired by organism.
     """
-    kinds = classifier_names(classifier, ("random_forest", "linear_svm"))
+    kinds = classifier_names(classifier, CLASSIFIERS)
     study = open_study(
         cohort,
         rng=rng,
@@ -101,6 +113,6 @@ analyses.add(
         cites=f"{PAPER}, figure S2(b)",
         needs="observables; 4 organisms of each label",
         run=run,
-        plot=plot_time_average,
+        plot="plot_time_average",
     ),
 )

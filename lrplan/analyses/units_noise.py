@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from lrplan.analyses import PAPER, Analysis, Result, analyses
+from lrplan.analyses import (
+    FLAG,
+    NUMBERS,
+    PAPER,
+    WHOLES,
+    Analysis,
+    Classifier,
+    Effort,
+    Label,
+    Measure,
+    Observables,
+    Option,
+    Result,
+    Rules,
+    ShuffleLabels,
+    SplitCount,
+    analyses,
+)
 from lrplan.analyses._scoring import (
     Fit,
     Scored,
@@ -25,9 +42,8 @@ from lrplan.analyses._scoring import (
 from lrplan.arguments import positive_int
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
-from lrplan.measure.recording import draw_key
 from lrplan.measure.trajectories import Features, observe_designs
-from lrplan.plots import plot_units_noise
+from lrplan.measure.virtual import draw_key
 from lrplan.tell.intervals import Estimate
 from lrplan.terms import MEASURES
 
@@ -37,23 +53,37 @@ if TYPE_CHECKING:
 UNITS = (10, 30, 100, 300)
 NOISE = (0.0, 0.3, 1.0, 3.0)
 DRAWS = 2
+Units = Annotated[
+    Sequence[int] | None,
+    Option(
+        "Neurons, synapses or pre-post pairs recorded. Several with commas.",
+        WHOLES,
+        "N",
+        unset=f"{', '.join(map(str, UNITS))}, as far as stored",
+    ),
+]
+Noise = Annotated[
+    Sequence[float],
+    Option("Noise over signal (standard deviations). Several with commas.", NUMBERS, "SD"),
+]
+Whole = Annotated[bool, Option("Only populations of which the cohort stores every unit.", FLAG)]
 
 
 def run(
     cohort: Cohort,
     *,
     rng: np.random.Generator,
-    measure: str | Sequence[str] | None = None,
-    classifier: str = "random_forest",
-    units: Sequence[int] | None = None,
-    noise: Sequence[float] = NOISE,
-    whole: bool = False,
-    rules: Sequence[str] | None = None,
-    label: str = "rule",
-    splits: int = 8,
-    shuffle_labels: bool = False,
-    observables: str | Sequence[str] = "paper",
-    effort: str = "quick",
+    measure: Measure = None,
+    classifier: Classifier = "random_forest",
+    units: Units = None,
+    noise: Noise = NOISE,
+    whole: Whole = False,
+    rules: Rules = None,
+    label: Label = "rule",
+    splits: SplitCount = 8,
+    shuffle_labels: ShuffleLabels = False,
+    observables: Observables = "paper",
+    effort: Effort = "quick",
 ) -> Result:
     """Record fewer units with more noise, for each measure, as figure 5 of the paper.
 
@@ -279,6 +309,6 @@ analyses.add(
         cites=f"{PAPER}, figure 5",
         needs="observables; responses, synapses or paired of single units",
         run=run,
-        plot=plot_units_noise,
+        plot="plot_units_noise",
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from lrplan.claims.nayebi2020 import Claim, ClaimsReport, evaluate_claims
+from lrplan.claims.nayebi2020 import evaluate_claims
+from lrplan.claims.report import Claim, ClaimsReport
 
 __all__ = ["Claim", "ClaimsReport", "evaluate_claims"]

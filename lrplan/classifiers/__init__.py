@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,11 +18,12 @@ __all__ = [
     "cohort_digest",
     "load_classifier",
     "make_classifier",
-    "names",
     "save_classifier",
+    "seeded",
 ]
 
 EFFORTS = ("paper", "quick")
+T = TypeVar("T")
 
 
 class Classifier(Protocol):
@@ -70,17 +71,6 @@ classifiers: Registry[type[Classifier]] = Registry(
 )
 
 
-def names() -> list[str]:
-    """Return the names of all classifiers, sorted.
-
-    Examples
-    --------
-    >>> names()
-    ['conv1d_mlp', 'linear_svm', 'random_forest', 'random_kernels']
-    """
-    return classifiers.names()
-
-
 def make_classifier(
     name: str,
     *,
@@ -95,7 +85,7 @@ def make_classifier(
     Parameters
     ----------
     name : str
-        One of `names`.
+        Registered: one of ``classifiers.names()``.
     sessions : int, default 1
         Sessions of a trajectory. Columns are session-major: those of session 0 come first.
     static : int, default 0
@@ -136,3 +126,26 @@ def make_classifier(
         effort=effort,
         workers=workers,
     )
+
+
+def seeded(estimator: T, seed: int) -> T:
+    """Return a copy that is not fitted, with one seed in all its parts.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Of scikit-learn's kind; may hold another one, as `calibrated.Calibrated` does.
+    seed : int
+        Every ``random_state`` in it.
+
+    Examples
+    --------
+    >>> from lrplan.classifiers.calibrated_forest import calibrated_forest
+    >>> seeded(calibrated_forest(), 3).estimator.random_state
+    3
+    """
+    from sklearn.base import clone
+
+    copy = clone(estimator)
+    states = [n for n in copy.get_params() if n.rpartition("__")[2] == "random_state"]
+    return copy.set_params(**dict.fromkeys(states, seed))

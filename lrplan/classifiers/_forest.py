@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,14 @@ from sklearn import config_context
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import check_random_state
 
-Map = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]
+from lrplan.classifiers._search import Map, class_weights
 
 
 class Forest:
     """A random forest that is grown by stages (Breiman 2001).
 
     The trees are those of `sklearn.ensemble.RandomForestClassifier` with the same seed, grown
-    without its checks and copies at each tree, which for small trees take longer than the trees.
+    without its copies at each tree.
 
     Parameters
     ----------
@@ -29,8 +28,8 @@ class Forest:
         How many classes there are; `index` need not hold them all.
     max_features : "sqrt", "log2", int, float or None, default "sqrt"
         Features that are looked at for a split; None is all.
-    max_samples : float, optional
-        Share of the rows that a tree draws; by default as many as there are.
+    max_samples : float, default 1.0
+        How many rows a tree draws, with replacement, as a share of those there are.
     balanced : bool, default False
         Whether rows are drawn so that classes weigh the same.
     random_state : int
@@ -44,7 +43,7 @@ class Forest:
         classes: int,
         *,
         max_features: Any = "sqrt",
-        max_samples: float | None = None,
+        max_samples: float = 1.0,
         balanced: bool = False,
         random_state: int,
     ) -> None:
@@ -54,37 +53,34 @@ class Forest:
         self._y = index.astype(np.float64)
         self._classes = classes
         # Trees number the classes that they see.
-        self._present, counts = np.unique(index, return_counts=True)
-        n: float = len(index)
-        self._p = None
-        if balanced:
-            of_class = len(index) / (len(counts) * counts)
-            weight = of_class[np.searchsorted(self._present, index)]
-            n = weight.sum()
-            self._p = weight / n
-        self._drawn = len(index) if max_samples is None else max(1, int(max_samples * n))
+        self._present = np.unique(index)
+        self._p = class_weights(index, classes) if balanced else None
+        self._drawn = max(1, int(max_samples * len(index)))
         self._seeds = check_random_state(random_state)
+        self._rows = check_random_state(0)
 
     def grow(self, trees: int, map: Map = map) -> Forest:
         """Grow until there are so many trees; `map` may be that of a pool of threads."""
         more = trees - len(self.trees)
         if more > 0:
             seeds = [int(self._seeds.randint(np.iinfo(np.int32).max)) for _ in range(more)]
-            self.trees += list(map(self._tree, seeds))
+            self.trees += list(map(self._tree, [(seed, self._draw(seed)) for seed in seeds]))
         return self
 
-    def _tree(self, seed: int) -> DecisionTreeClassifier:
-        rng = check_random_state(seed)
+    def _draw(self, seed: int) -> np.ndarray:
+        """Return how often each row is drawn."""
+        # Seeding one generator again takes a tenth of the time that making one takes.
+        self._rows.seed(seed)
         n = len(self._y)
         if self._p is None:
-            rows = rng.randint(0, n, self._drawn)
+            rows = self._rows.randint(0, n, self._drawn)
         else:
-            rows = rng.choice(n, self._drawn, replace=True, p=self._p)
-        weight = np.bincount(rows, minlength=n).astype(np.float64)
-        tree = DecisionTreeClassifier(max_features=self._max_features, random_state=seed)
-        # What is checked once need not be checked again for each tree.
-        with config_context(assume_finite=True, skip_parameter_validation=True):
-            return tree.fit(self._X, self._y, sample_weight=weight, check_input=False)
+            rows = self._rows.choice(n, self._drawn, replace=True, p=self._p)
+        return np.bincount(rows, minlength=n).astype(np.float64)
+
+    def _tree(self, drawn: tuple[int, np.ndarray]) -> DecisionTreeClassifier:
+        seed, weight = drawn
+        return grow_tree(self._X, self._y, weight, max_features=self._max_features, seed=seed)
 
     def votes(self, X: np.ndarray, start: int = 0) -> np.ndarray:
         """Return the sum of the trees' probabilities (row, class), from tree `start` on.
@@ -94,6 +90,29 @@ class Forest:
         whole = np.zeros((len(X), self._classes))
         whole[:, self._present] = sum_votes(self.trees[start:], X, len(self._present))
         return whole
+
+
+def grow_tree(
+    X: np.ndarray, y: np.ndarray, weight: np.ndarray, *, max_features: Any, seed: int
+) -> DecisionTreeClassifier:
+    """Grow one tree without scikit-learn's checks, which take longer than a small tree.
+
+    Parameters
+    ----------
+    X : array (row, feature) of float32
+        Features, all finite, C-contiguous.
+    y : array (row,) of float64
+        Class of each row.
+    weight : array (row,) of float64
+        A row without weight is not seen.
+    max_features : "sqrt", "log2", int, float or None
+        Features that are looked at for a split.
+    seed : int
+        Of the features that are looked at.
+    """
+    tree = DecisionTreeClassifier(max_features=max_features, random_state=seed)
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        return tree.fit(X, y, sample_weight=weight, check_input=False)
 
 
 def sum_votes(trees: list[DecisionTreeClassifier], X: np.ndarray, classes: int) -> np.ndarray:

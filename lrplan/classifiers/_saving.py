@@ -18,12 +18,10 @@ from lrplan.measure.design import Design
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
 
-SCHEMA = "lrplan.classifiers.rule_classifier/1"
+SCHEMA = "lrplan.classifier/1"
 MANIFEST, MODEL, NETWORK = "manifest.json", "model.skops", "network.pt"
 # What a file may hold beyond what skops itself trusts (numbers, arrays, scikit-learn's own types).
 TRUSTED = (
-    "lrplan.classifiers.rule_classifier.RuleClassifier",
-    "lrplan.classifiers._forest.Forest",
     "lrplan.classifiers.calibrated.Calibrated",
     "lrplan.classifiers.conv1d_mlp.Conv1dMLP",
     "lrplan.classifiers.linear_svm.LinearSVM",
@@ -320,6 +318,8 @@ def _set_network(path: Path, estimator: Any, data: bytes) -> None:
 
 
 def _compare(path: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    # Modalities had no settings at first.
+    saved, wanted = ({"settings": {}} | dict(d) for d in (saved, wanted))
     differing = [k for k in sorted({*saved, *wanted}) if saved.get(k) != wanted.get(k)]
     if differing:
         changes = ", ".join(f"{k} {saved.get(k)!r}, not {wanted.get(k)!r}" for k in differing)

@@ -1,11 +1,12 @@
-"""What the classifiers share: preparation of features, grouped folds, scores, calibration."""
+"""What the classifiers share: preparation of features, inner splits, scores, calibration."""
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,10 +17,14 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from lrplan.classifiers.splits import organism_folds
+from lrplan.classifiers.splits import Splits, count_groups
 from lrplan.errors import UsageError
+from lrplan.randomness import keyed_rng
 from lrplan.registry import nearest
 from lrplan.threads import threads
+
+# What `map` does, perhaps on several threads.
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 @dataclass
@@ -108,11 +113,11 @@ class SearchedClassifier(ClassifierMixin, BaseEstimator, ABC):
         """
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite=False)
         check_classification_targets(y)
-        folds = check_folds(self.folds)
         self.classes_, index = np.unique(y, return_inverse=True)
         groups = np.arange(len(y)) if groups is None else np.asarray(groups)
         check_groups(self.classes_, index, groups)
-        fold = organism_folds(index, groups, folds, np.random.default_rng(self.random_state))
+        rng = keyed_rng(check_seed(self.random_state), "folds of a search")
+        splits = Splits.dealt(index, groups, folds=self.folds, rng=rng)
         self.kept_ = self._sound(X)
         if not self.kept_.any():
             warnings.warn(
@@ -128,7 +133,7 @@ class SearchedClassifier(ClassifierMixin, BaseEstimator, ABC):
         Z = X[:, self.kept_]
         self.mean_, self.scale_ = moments(Z)
         Z = (Z - self.mean_) / self.scale_
-        found = self._search(Z, index, fold, groups)
+        found = self._search(Z, index, splits, groups)
         self.settings_ = found.settings
         self.search_ = found.tried
         self.temperature_ = best_temperature(found.logits, index)[0] if self._scaled else 1.0
@@ -163,12 +168,20 @@ class SearchedClassifier(ClassifierMixin, BaseEstimator, ABC):
         with np.errstate(over="ignore", invalid="ignore"):
             return np.isfinite(X).all(axis=0) & np.isfinite((X * X).sum(axis=0))
 
-    def _pool(self) -> ThreadPoolExecutor:
+    @contextmanager
+    def _spread(self) -> Iterator[Map]:
+        """Give a `map` whose work is spread over the threads."""
         if self.workers is not None and (
             isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1
         ):
             raise UsageError(f"workers is {self.workers!r}; expected at least 1, or None")
-        return ThreadPoolExecutor(self.workers or threads())
+        workers = self.workers or threads()
+        if workers == 1:
+            # One thread beside the caller's would gain nothing, and costs a sixth for small trees.
+            yield map
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            yield pool.map
 
     def _settings_of(self, paper: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         """Return the grid with the paper's values where it names none."""
@@ -182,7 +195,7 @@ class SearchedClassifier(ClassifierMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def _search(
-        self, Z: np.ndarray, index: np.ndarray, fold: np.ndarray, groups: np.ndarray
+        self, Z: np.ndarray, index: np.ndarray, splits: Splits, groups: np.ndarray
     ) -> Found:
         """Choose settings; `Z` are z-scores, `index` numbers the classes."""
 
@@ -200,11 +213,11 @@ class SearchedClassifier(ClassifierMixin, BaseEstimator, ABC):
         return tags
 
 
-def check_folds(folds: Any) -> int:
-    """Return the number of inner folds or say what came instead."""
-    if isinstance(folds, bool) or not isinstance(folds, (int, np.integer)) or folds < 2:
-        raise UsageError(f"folds is {folds!r}; expected a whole number of at least 2")
-    return int(folds)
+def check_seed(random_state: Any) -> int:
+    """Return the seed or say what came instead."""
+    if isinstance(random_state, bool) or not isinstance(random_state, (int, np.integer)):
+        raise UsageError(f"random_state is {random_state!r}; expected a whole number")
+    return int(random_state)
 
 
 def check_groups(classes: np.ndarray, index: np.ndarray, groups: np.ndarray) -> None:
@@ -213,8 +226,9 @@ def check_groups(classes: np.ndarray, index: np.ndarray, groups: np.ndarray) -> 
         raise ValueError(f"groups has shape {groups.shape}; expected one per row, {index.shape}")
     if len(classes) < 2:
         raise ValueError(f"y has one class, {str(classes[0])!r}; at least 2 classes are needed")
-    for i, name in enumerate(classes):
-        if len(np.unique(groups[index == i])) < 2:
+    counts = count_groups(index, groups, np.arange(len(classes)))
+    for name, count in zip(classes, counts, strict=True):
+        if count < 2:
             raise ValueError(
                 f"the class {str(name)!r} has one group in the training set; at least 2 are needed "
                 "to choose settings on groups that were not seen"

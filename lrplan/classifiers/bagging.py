@@ -3,43 +3,36 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn import config_context
-from sklearn.tree import DecisionTreeClassifier
+
+from lrplan.classifiers._forest import grow_tree, sum_votes
+from lrplan.classifiers._search import class_weights
+from lrplan.randomness import keyed_rng
 
 TREES = 100
+# About the share of different recordings that a tree of `calibrated_forest` sees in a forecast: it
+# draws half of four fifths, with replacement.
 SHARE = 0.3
-"""About the share of different recordings that a tree of the rule classifier sees: it draws half of
-four fifths, with replacement."""
 
 
 def out_of_bag_votes(
-    values: np.ndarray,
-    rules: np.ndarray,
-    organisms: np.ndarray,
-    *,
-    seed: int,
-    trees: int = TREES,
-    share: float = SHARE,
+    values: np.ndarray, rules: np.ndarray, groups: np.ndarray, *, seed: int
 ) -> np.ndarray:
     """Predict each recording by the trees of a forest that saw nothing of its organism.
 
-    Each tree is grown on all recordings of a part of the organisms, drawn without replacement,
-    of each rule alike; the trees whose part lacks an organism vote on its recordings. So one
-    forest does the work of a grouped cross-validation (Breiman, Machine Learning 2001, out-of-bag
-    estimates; here whole organisms are in the bag or out of it).
+    Each of 100 trees is grown on all recordings of three tenths of the organisms, drawn without
+    replacement, of each rule alike (at least one, never all); the trees whose part lacks an
+    organism vote on its recordings. So one forest does the work of a grouped cross-validation
+    (Breiman, Machine Learning 2001, out-of-bag estimates; here whole organisms are in the bag or
+    out of it).
 
     Parameters
     ----------
     values : array (recording, feature) of float32
         Finite features.
-    rules, organisms : array (recording,)
+    rules, groups : array (recording,)
         What is predicted, and what is never on both sides.
     seed : int
         Of organisms and trees. The same seed draws the same organisms whatever the values are.
-    trees : int, default 100
-        Trees. Each votes on about a share of 1 - `share` of the recordings.
-    share : float, default 0.3
-        Share of each rule's organisms that a tree sees, at least one and never all.
 
     Returns
     -------
@@ -47,24 +40,28 @@ def out_of_bag_votes(
         Shares of the votes, rules sorted; NaN in the rare case that all trees saw an organism.
     """
     kinds, index = np.unique(rules, return_inverse=True)
-    _, first, organism = np.unique(organisms, return_index=True, return_inverse=True)
-    weight = 1 / np.bincount(index)[index]
+    _, first, organism = np.unique(groups, return_index=True, return_inverse=True)
+    weight = class_weights(index, len(kinds))
     members = [np.flatnonzero(index[first] == k) for k in range(len(kinds))]
-    drawn = [min(max(1, round(share * len(m))), len(m) - 1) for m in members]
+    drawn = [min(max(1, round(SHARE * len(m))), len(m) - 1) for m in members]
     values = np.ascontiguousarray(values, dtype=np.float32)
+    y = index.astype(np.float64)
     votes = np.zeros((len(values), len(kinds)))
     voters = np.zeros(len(values))
-    rng = np.random.default_rng(seed)
-    for _ in range(trees):
+    rng = keyed_rng(seed, "bags")
+    for _ in range(TREES):
         bag = np.zeros(len(first), dtype=bool)
         for own, n in zip(members, drawn, strict=True):
             bag[rng.permutation(own)[:n]] = True
         inside = bag[organism]
-        tree = DecisionTreeClassifier(max_features="sqrt", random_state=int(rng.integers(2**31)))
-        # What is checked once for the forest need not be checked again for each tree.
-        with config_context(assume_finite=True, skip_parameter_validation=True):
-            tree.fit(values[inside], index[inside], weight[inside], check_input=False)
-            votes[~inside] += tree.predict_proba(values[~inside], check_input=False)
+        tree = grow_tree(
+            values,
+            y,
+            np.where(inside, weight, 0),
+            max_features="sqrt",
+            seed=int(rng.integers(2**31)),
+        )
+        votes[~inside] += sum_votes([tree], values[~inside], len(kinds))
         voters[~inside] += 1
     with np.errstate(invalid="ignore"):
         return votes / voters[:, None]

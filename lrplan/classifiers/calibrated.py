@@ -10,8 +10,9 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from lrplan.classifiers._search import best_temperature, check_folds, check_groups, softmax
-from lrplan.classifiers.splits import organism_folds
+from lrplan.classifiers._search import best_temperature, check_groups, check_seed, softmax
+from lrplan.classifiers.splits import Splits
+from lrplan.randomness import keyed_rng
 
 # No class is ever impossible after a finite number of rows.
 LEAST_PROBABILITY = 1e-3
@@ -87,11 +88,9 @@ class Calibrated(ClassifierMixin, BaseEstimator):
         return self
 
     def _cross_predict(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> np.ndarray:
-        rng = np.random.default_rng(self.random_state)
-        fold = organism_folds(y, groups, check_folds(self.folds), rng)
+        rng = keyed_rng(check_seed(self.random_state), "folds of a calibration")
         found = np.zeros((len(y), len(self.classes_)))
-        for k in np.unique(fold):
-            test = fold == k
+        for test in Splits.dealt(y, groups, folds=self.folds, rng=rng):
             model = _fit(clone(self.estimator), X[~test], y[~test], groups[~test])
             columns = np.searchsorted(self.classes_, model.classes_)
             found[np.ix_(test, columns)] = model.predict_proba(X[test])

@@ -13,7 +13,9 @@ import numpy as np
 from lrplan.classifiers import classifiers
 from lrplan.classifiers._search import Accuracy, Found, class_weights
 from lrplan.classifiers._trajectory import TrajectoryClassifier
+from lrplan.classifiers.splits import Splits
 from lrplan.errors import UsageError
+from lrplan.randomness import keyed_rng
 from lrplan.registry import nearest
 
 if TYPE_CHECKING:
@@ -146,11 +148,11 @@ class Conv1dMLP(TrajectoryClassifier):
         )
 
     def _search(
-        self, Z: np.ndarray, index: np.ndarray, fold: np.ndarray, groups: np.ndarray
+        self, Z: np.ndarray, index: np.ndarray, splits: Splits, groups: np.ndarray
     ) -> Found:
         grid = self._checked(Z)
         rows = _Rows(*self._split(Z), index, len(self.classes_))
-        folds = [fold == k for k in np.unique(fold)]
+        folds = list(splits)
         accuracy = Accuracy(index, len(self.classes_), groups)
         train = int(min((~t).sum() for t in folds))
         tried: dict[_Setting, dict[str, Any]] = {}
@@ -162,7 +164,7 @@ class Conv1dMLP(TrajectoryClassifier):
             )
         ]
         rounds = ((tuple(grid), 1.0, 1),) if self.exhaustive else ROUNDS
-        with _one_thread_each(), self._pool() as pool:
+        with _one_thread_each(), self._spread() as spread:
             for names, share, keep in rounds:
                 crossed = {
                     setting._replace(**dict(zip(names, values, strict=True))).canonical(
@@ -182,9 +184,7 @@ class Conv1dMLP(TrajectoryClassifier):
                 epochs = min(epochs, self.epochs)
                 # The longest first, so that no thread is left with it at the end.
                 stacks.sort(key=lambda s: -s.work)
-                for part in pool.map(
-                    lambda job: job[0].train(job[1]), [(s, epochs) for s in stacks]
-                ):
+                for part in spread(lambda job: job[0].train(job[1]), [(s, epochs) for s in stacks]):
                     running.update(part)
                 for setting in sorted(crossed):
                     tried[setting] = {
@@ -337,7 +337,7 @@ class _Stack:
         # Batches are of all rows, so that a network sees its share of them.
         seen = float(np.mean([(~out).mean() for out in folds]))
         self._batch = n if batch >= round(seen * n) else max(1, round(batch / seen))
-        self._order = np.random.default_rng([seed, kernel, stride, filters, batch])
+        self._order = keyed_rng(seed, "batches", kernel, stride, filters, batch)
         self._rate = tensor(_each(settings, folds, "learning_rate"))
         self._decay = tensor(_each(settings, folds, "weight_decay"))
 
@@ -345,7 +345,7 @@ class _Stack:
         first: list[list[np.ndarray]] = [[], [], [], []]
         inputs = self._width + rows.static.shape[1]
         for i in range(len(folds)):
-            rng = np.random.default_rng([seed, i, kernel, stride, POOLS.index(pool), filters])
+            rng = keyed_rng(seed, "first weights", i, kernel, stride, pool, filters)
             for part, shape, fan in zip(
                 first,
                 ((width, filters), (filters,), (inputs, rows.classes), (rows.classes,)),

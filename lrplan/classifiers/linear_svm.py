@@ -11,6 +11,7 @@ from sklearn.svm import SVC
 
 from lrplan.classifiers import classifiers
 from lrplan.classifiers._search import Accuracy, Found, SearchedClassifier, moments
+from lrplan.classifiers.splits import Splits
 from lrplan.errors import UsageError
 
 PAPER: Mapping[str, Sequence[Any]] = {
@@ -96,15 +97,14 @@ class LinearSVM(SearchedClassifier):
         return cls(random_state=random_state, workers=workers)
 
     def _search(
-        self, Z: np.ndarray, index: np.ndarray, fold: np.ndarray, groups: np.ndarray
+        self, Z: np.ndarray, index: np.ndarray, splits: Splits, groups: np.ndarray
     ) -> Found:
         grid = self._settings_of(PAPER)
         costs = sorted(_cost(c) for c in grid["C"])
         asked = [_components(k) for k in dict.fromkeys(grid["components"])]
         classes = len(self.classes_)
-        parts = [fold == k for k in np.unique(fold)]
-        with self._pool() as pool:
-            folds = list(pool.map(lambda t: _Fold(Z[~t], Z[t], index[~t], classes), parts))
+        with self._spread() as spread:
+            folds = list(spread(lambda t: _Fold(Z[~t], Z[t], index[~t], classes), splits))
             rank = min(f.rank for f in folds)
             # Components beyond the rank hold nothing: all of them are the machine without.
             racing = [k for k in asked if k is None or k <= rank] or [None]
@@ -113,14 +113,12 @@ class LinearSVM(SearchedClassifier):
             logits: dict[int | None, np.ndarray] = {}
             best: tuple[float, dict[str, Any], np.ndarray] | None = None
             for c in costs:
-                jobs = [(k, f) for k in racing for f in folds]
-                found = list(
-                    pool.map(lambda job: job[1].test(job[0], job[2]), ((*j, c) for j in jobs))
-                )
+                jobs = [(f, k, c) for k in racing for f in folds]
+                found = list(spread(lambda job: job[0].test(*job[1:]), jobs))
                 for i, k in enumerate(racing):
                     of_fold = found[i * len(folds) : (i + 1) * len(folds)]
                     logits[k] = np.empty((len(index), classes))
-                    for rows, tested in zip(parts, of_fold, strict=True):
+                    for rows, tested in zip(splits, of_fold, strict=True):
                         logits[k][rows] = tested.logits
                     reached = accuracy.of(logits[k])
                     solved = all(tested.solved for tested in of_fold)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from lrplan.classifiers import classifiers
 from lrplan.classifiers._forest import Forest, gini_importances, sum_votes
 from lrplan.classifiers._search import Accuracy, Found, SearchedClassifier
+from lrplan.classifiers.splits import Splits
 from lrplan.errors import UsageError
 
 PAPER: Mapping[str, Sequence[Any]] = {
@@ -17,8 +18,6 @@ PAPER: Mapping[str, Sequence[Any]] = {
     "trees": (20, 50, 100, 500, 1000),
 }
 QUICK: Mapping[str, Sequence[Any]] = {"max_features": ("sqrt", "log2"), "trees": (100,)}
-# Trees after which a race can be over. Rankings of forests this large are those of larger ones.
-DECIDED = 100
 # Never so few that the ranking is one of single trees.
 LEAST = 20
 # Times the work of the leader.
@@ -32,15 +31,22 @@ class RandomForest(SearchedClassifier):
     The settings are raced inside the training set. All start with equal work, so that those that
     look at few features have more trees by then. A setting that is more than a standard error
     (over groups) behind the leader drops out, and one that costs more than four times as much
-    leads only by more than a standard error; each next round has three times the work, up to 100
-    trees. The number of trees is no trade-off (more are never worse but for chance), so the forest
-    that is kept has the largest number of the grid.
+    leads only by more than a standard error; each next round has three times the work, up to
+    `search_trees`. The number of trees is no trade-off (more are never worse but for chance), so
+    the forest that is kept has the largest number of the grid.
 
     Parameters
     ----------
     grid : mapping, optional
         Values of ``max_features`` ("sqrt", "log2", "all", a share or a number) and ``trees``; by
         default the paper's: {sqrt, log2, all} x {20, 50, 100, 500, 1000}.
+    max_samples : float, default 1.0
+        How many rows a tree draws, with replacement, as a share of those there are.
+    balanced : bool, default False
+        Whether rows are drawn so that labels weigh the same.
+    search_trees : int, default 100
+        Trees after which the race is over, and those that out-of-fold probabilities come from.
+        Rankings of forests of 100 trees are those of larger ones.
     folds : int, default 5
         Folds of the inner cross-validation.
     random_state : int, default 0
@@ -74,11 +80,17 @@ class RandomForest(SearchedClassifier):
     def __init__(
         self,
         grid: Mapping[str, Sequence[Any]] | None = None,
+        max_samples: float = 1.0,
+        balanced: bool = False,
+        search_trees: int = 100,
         folds: int = 5,
         random_state: int = 0,
         workers: int | None = None,
     ) -> None:
         self.grid = grid
+        self.max_samples = max_samples
+        self.balanced = balanced
+        self.search_trees = search_trees
         self.folds = folds
         self.random_state = random_state
         self.workers = workers
@@ -100,20 +112,21 @@ class RandomForest(SearchedClassifier):
         return whole
 
     def _search(
-        self, Z: np.ndarray, index: np.ndarray, fold: np.ndarray, groups: np.ndarray
+        self, Z: np.ndarray, index: np.ndarray, splits: Splits, groups: np.ndarray
     ) -> Found:
         grid = self._settings_of(PAPER)
-        for trees in grid["trees"]:
-            if isinstance(trees, bool) or not isinstance(trees, (int, np.integer)) or trees < 1:
-                raise UsageError(f"the grid has {trees!r} trees; expected at least 1")
-        most = int(max(grid["trees"]))
-        last = min(most, DECIDED)
+        most = max(_count(trees, "the grid has {!r} trees") for trees in grid["trees"])
+        last = min(most, _count(self.search_trees, "search_trees is {!r}"))
+        if not isinstance(self.max_samples, (int, float)) or not 0 < self.max_samples <= 1:
+            raise UsageError(
+                f"max_samples is {self.max_samples!r}; expected a share above 0, at most 1"
+            )
         features = Z.shape[1]
         X = _prepared(Z)
         accuracy = Accuracy(index, len(self.classes_), groups)
         entrants = sorted(
             (
-                _Entrant(m, _looked_at(m, features), X, index, fold, self.random_state)
+                _Entrant(m, _looked_at(m, features), self._forest, X, index, splits)
                 for m in dict.fromkeys(grid["max_features"])
             ),
             key=lambda e: e.cost,
@@ -121,16 +134,16 @@ class RandomForest(SearchedClassifier):
         racing = list(entrants)
         # Work is counted in features looked at; the cheapest has all trees in the first round.
         work = entrants[0].cost * last
-        with self._pool() as pool:
+        with self._spread() as spread:
             while True:
                 for e in racing:
-                    e.grow(int(np.clip(work // e.cost, min(LEAST, last), last)), pool.map)
+                    e.grow(int(np.clip(work // e.cost, min(LEAST, last), last)), spread)
                 chosen, *others = _survivors(racing, accuracy)
                 racing = sorted([chosen, *others], key=lambda e: e.cost)
                 if not others or all(e.trees == last for e in racing):
                     break
                 work *= 3
-            chosen.grow(last, pool.map)
+            chosen.grow(last, spread)
         tried = [
             {
                 "max_features": e.max_features,
@@ -140,18 +153,37 @@ class RandomForest(SearchedClassifier):
             for e in entrants
         ]
         settings = {"max_features": chosen.max_features, "trees": most}
-        return Found(settings, _log_votes(chosen.votes, chosen.trees), tried)
+        return Found(settings, self._log_shares(chosen.votes / chosen.trees), tried)
 
     def _train(self, Z: np.ndarray, index: np.ndarray) -> None:
         trees = self.settings_["trees"]
         m = self.settings_["max_features"]
-        forest = _forest(_prepared(Z), index, len(self.classes_), m, self.random_state)
-        with self._pool() as pool:
-            self.trees_ = forest.grow(trees, pool.map).trees
+        forest = self._forest(_prepared(Z), index, m)
+        with self._spread() as spread:
+            self.trees_ = forest.grow(trees, spread).trees
 
     def _logits(self, Z: np.ndarray) -> np.ndarray:
         votes = sum_votes(self.trees_, _prepared(Z), len(self.classes_))
-        return _log_votes(votes, len(self.trees_))
+        return self._log_shares(votes / len(self.trees_))
+
+    def _forest(self, X: np.ndarray, index: np.ndarray, max_features: Any) -> Forest:
+        return Forest(
+            np.ascontiguousarray(X),
+            index,
+            len(self.classes_),
+            max_features=None if max_features == "all" else max_features,
+            max_samples=self.max_samples,
+            balanced=self.balanced,
+            random_state=self.random_state,
+        )
+
+    def _log_shares(self, shares: np.ndarray) -> np.ndarray:
+        """Return logarithms of the trees' mean votes; what no tree says has a little.
+
+        As much for a large forest as for those of the search, which calibrate it.
+        """
+        smoothed = shares + 0.5 / self.search_trees
+        return np.asarray(np.log(smoothed / smoothed.sum(axis=1, keepdims=True)))
 
 
 class _Entrant:
@@ -161,19 +193,17 @@ class _Entrant:
         self,
         max_features: Any,
         cost: int,
+        forest: Callable[[np.ndarray, np.ndarray, Any], Forest],
         X: np.ndarray,
         index: np.ndarray,
-        fold: np.ndarray,
-        seed: int,
+        splits: Splits,
     ) -> None:
         self.max_features = max_features
         self.cost = cost
         self.trees = 0
-        classes = int(index.max()) + 1
-        self.votes = np.zeros((len(X), classes))
+        self.votes = np.zeros((len(X), int(index.max()) + 1))
         self._parts = [
-            (test, X[test], _forest(X[~test], index[~test], classes, max_features, seed))
-            for test in (fold == k for k in np.unique(fold))
+            (test, X[test], forest(X[~test], index[~test], max_features)) for test in splits
         ]
 
     def grow(self, trees: int, map: Any) -> None:
@@ -203,24 +233,16 @@ def _dear(entrant: _Entrant, leader: _Entrant) -> bool:
     return entrant.cost > DEAR * leader.cost
 
 
-def _forest(X: np.ndarray, index: np.ndarray, classes: int, max_features: Any, seed: int) -> Forest:
-    return Forest(
-        np.ascontiguousarray(X),
-        index,
-        classes,
-        max_features=None if max_features == "all" else max_features,
-        random_state=seed,
-    )
-
-
 def _prepared(Z: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(Z, dtype=np.float32)
+    """Return what trees take; to them a number beyond float32 is on the far side of every split."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(Z, dtype=np.float32)
 
 
-def _log_votes(votes: np.ndarray, trees: int) -> np.ndarray:
-    """Return logarithms of the mean votes; what no tree says has half a vote of one tree."""
-    smoothed = votes + 0.5 / votes.shape[1]
-    return np.log(smoothed / (trees + 0.5))
+def _count(value: Any, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise UsageError(f"{what.format(value)}; expected a whole number of at least 1")
+    return int(value)
 
 
 def _looked_at(max_features: Any, features: int) -> int:

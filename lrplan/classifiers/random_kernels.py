@@ -11,7 +11,9 @@ import numpy as np
 from lrplan.classifiers import classifiers
 from lrplan.classifiers._search import Accuracy, Found, moments
 from lrplan.classifiers._trajectory import TrajectoryClassifier
+from lrplan.classifiers.splits import Splits
 from lrplan.errors import UsageError
+from lrplan.randomness import keyed_rng
 
 GRID: Mapping[str, Sequence[Any]] = {
     "kernels": (250, 500, 1000, 2000),
@@ -99,22 +101,20 @@ class RandomKernels(TrajectoryClassifier):
         )
 
     def _search(
-        self, Z: np.ndarray, index: np.ndarray, fold: np.ndarray, groups: np.ndarray
+        self, Z: np.ndarray, index: np.ndarray, splits: Splits, groups: np.ndarray
     ) -> Found:
         grid = self._settings_of(GRID)
         numbers = sorted(_number(n) for n in grid["kernels"])
         alphas = sorted(_penalty(a) for a in grid["alpha"])
         series, static = self._split(Z)
         # Thresholds are quantiles of responses; labels play no part in them.
-        bank = _draw(numbers[-1], series, np.random.default_rng(self.random_state))
+        bank = _draw(numbers[-1], series, keyed_rng(self.random_state, "kernels"))
         classes = len(self.classes_)
-        parts = np.unique(fold)
-        with self._pool() as pool:
-            summaries = _summaries(bank, series, pool.map)
+        with self._spread() as spread:
+            summaries = _summaries(bank, series, spread)
             found = list(
-                pool.map(
-                    lambda k: _path(summaries, static, index, fold != k, classes, numbers, alphas),
-                    parts,
+                spread(
+                    lambda t: _path(summaries, static, index, ~t, classes, numbers, alphas), splits
                 )
             )
         accuracy = Accuracy(index, classes, groups)
@@ -123,8 +123,8 @@ class RandomKernels(TrajectoryClassifier):
         settings = [{"kernels": n, "alpha": a} for n in numbers for a in alphas]
         for i, setting in enumerate(settings):
             logits = np.empty((len(index), classes))
-            for k, path in zip(parts, found, strict=True):
-                logits[fold == k] = path[i]
+            for test, path in zip(splits, found, strict=True):
+                logits[test] = path[i]
             reached = accuracy.of(logits)
             tried.append({**setting, "accuracy": reached})
             if best is None or reached > best[0]:
@@ -147,8 +147,8 @@ class RandomKernels(TrajectoryClassifier):
     def _table(self, Z: np.ndarray) -> np.ndarray:
         """Return what the kernels find, and the static features (row, feature)."""
         series, static = self._split(Z)
-        with self._pool() as pool:
-            summaries = _summaries(self.kernels_, series, pool.map)
+        with self._spread() as spread:
+            summaries = _summaries(self.kernels_, series, spread)
         return np.concatenate([summaries.reshape(len(Z), -1), static], axis=1)
 
 

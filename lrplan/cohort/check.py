@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
-from lrplan.cohort import format as schema
-from lrplan.cohort.store import PACKAGED, packaged_path
-from lrplan.errors import DataError
-from lrplan.registry import nearest
+from lrplan.cohort.format import BY_NAME, CATEGORIES, CODED, MISSING, UNKNOWN
+from lrplan.cohort.integrity import (
+    PACKAGED,
+    chunks,
+    first_few,
+    first_line,
+    metadata_faults,
+    missing_chunks,
+    packaged_path,
+    read_files,
+    root_attributes,
+    several_sizes,
+    wrong_dimensions,
+)
+from lrplan.cohort.texts import check_lines
 from lrplan.terms import POSITIONS
-
-SHOWN = 5
-"""Places that one finding lists."""
-
-DIMS = ("organism", "population", "checkpoint", "stimulus", "observable")
-"""Dimensions that have one size in all groups; pairs have stimuli of their own."""
+from lrplan.texts import text
 
 WHOLE_BLOCK = 32
 """Rows that are looked at together."""
@@ -81,7 +85,7 @@ class Check:
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``lrplan cohort check --json`` prints."""
         return {
-            "schema": "lrplan.cohort.store-check/1",
+            "schema": "lrplan.cohort-check/1",
             "path": str(self.path),
             "sound": self.sound,
             "organisms": self.organisms,
@@ -90,6 +94,10 @@ class Check:
             "bytes": self.bytes,
             "findings": [vars(f) for f in self.findings],
         }
+
+    def summary(self) -> str:
+        """Return the text that ``lrplan cohort check`` prints."""
+        return text(check_lines(self))
 
 
 def check(name_or_path: str | Path) -> Check:
@@ -131,7 +139,7 @@ class _Reading:
         self.remarks.append(Finding("remark", where, what))
 
     def check(self) -> Check:
-        files = self.open()
+        self.open()
         self.metadata()
         self.arrays = self.known_arrays()
         self.missing_chunks()
@@ -149,7 +157,7 @@ class _Reading:
             self.count("organisms", "id"),
             self.count("populations", "organism"),
             self.chunks,
-            sum(files.values()) if self.path.is_dir() else self.path.stat().st_size,
+            self.files.bytes,
             self.faults + self.remarks,
         )
 
@@ -159,86 +167,31 @@ class _Reading:
 
     # -- files ----------------------------------------------------------------------------------
 
-    def open(self) -> dict[str, int]:
-        """Open the store, or say that it is none; return the size of each file."""
-        path = self.path
-        if not path.exists():
-            raise DataError(
-                f"no cohort at {path}; expected a Zarr directory, a .zip of one, or a name "
-                f"({nearest(str(path), PACKAGED)})"
-            )
-        if path.is_dir():
-            self.files = {
-                p.relative_to(path).as_posix(): p.stat().st_size
-                for p in path.rglob("*")
-                if p.is_file()
-            }
-            self.documents = {
-                n: (path / n).read_bytes() for n in self.files if n.endswith("zarr.json")
-            }
-            self.store: Any = zarr.storage.LocalStore(path, read_only=True)
-        else:
-            self.open_zip()
-        if "zarr.json" not in self.documents:
-            raise DataError(f"{path} is not a cohort: it has no zarr.json (a Zarr v3 group)")
-        try:
-            self.attributes = json.loads(self.documents["zarr.json"])["attributes"]
-            kind, written = self.attributes.get("format"), self.attributes.get("format_version")
-        except (ValueError, KeyError, AttributeError, TypeError):
-            raise DataError(f"{path}: zarr.json is damaged; restore it from a copy") from None
-        if kind != schema.FORMAT:
-            raise DataError(f"{path} is a Zarr store but not an lrplan cohort")
-        if not isinstance(written, int) or written > schema.FORMAT_VERSION:
-            raise DataError(
-                f"{path} has cohort format {written}; this lrplan reads up to "
-                f"{schema.FORMAT_VERSION}. Update lrplan"
-            )
-        try:
-            self.root = zarr.open_group(self.store, mode="r", use_consolidated=False)
-        except Exception as error:
-            raise DataError(f"{path}: zarr.json is damaged ({_line(error)})") from None
-        return self.files
-
-    def open_zip(self) -> None:
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                entries = archive.infolist()
-                self.files = {e.filename: e.compress_size for e in entries if not e.is_dir()}
-                self.documents = {n: archive.read(n) for n in self.files if n.endswith("zarr.json")}
-        except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
-            raise DataError(
-                f"{self.path} is no cohort, or damaged: neither a Zarr directory nor a whole zip "
-                f"file of one ({error})"
-            ) from None
-        twice = [n for n, c in Counter(e.filename for e in entries).items() if c > 1]
-        if twice:
-            self.fault(_some(twice), "is in the zip file more than once")
-        self.store = zarr.storage.ZipStore(self.path, mode="r")
+    def open(self) -> None:
+        """Open the store, or say that it is none."""
+        self.files = read_files(self.path)
+        self.attributes = root_attributes(self.files)
+        if self.files.twice:
+            self.fault(first_few(self.files.twice), "is in the zip file more than once")
+        _, self.root = self.files.open()
 
     def metadata(self) -> None:
         """Compare all metadata with its checksums."""
-        if self.attributes.get("attributes_sha256") != schema.attributes_digest(self.attributes):
-            self.fault("zarr.json", "the root attributes differ from their checksum")
+        for where, what in metadata_faults(self.files, self.attributes):
+            self.fault(where, what)
         digests = self.attributes.get("metadata_sha256")
-        if not isinstance(digests, dict):
-            self.fault("zarr.json", "there are no checksums of the metadata")
-            return
-        for name, digest in digests.items():
-            if name not in self.documents:
-                self.fault(name, "is missing")
-            elif schema.sha256(self.documents[name]) != digest:
-                self.fault(name, "differs from its checksum")
-        for name in sorted(set(self.documents) - set(digests) - {"zarr.json"}):
-            self.fault(name, "has no checksum: it was added later")
+        if isinstance(digests, dict):
+            for name in sorted(set(self.files.documents) - set(digests) - {"zarr.json"}):
+                self.fault(name, "has no checksum: it was added later")
 
     def known_arrays(self) -> dict[tuple[str, str], zarr.Array]:
         """Return the arrays of the format; say what is unreadable, missing or unknown."""
         out = {}
-        for group, name in schema.BY_NAME:
+        for group, name in BY_NAME:
             where = f"{group}/{name}"
-            if f"{where}/zarr.json" not in self.files:
+            if f"{where}/zarr.json" not in self.files.sizes:
                 if group in ("organisms", "populations"):
-                    if (group, name) in schema.UNKNOWN:
+                    if (group, name) in UNKNOWN:
                         self.remark(where, "is not recorded")
                     else:
                         self.fault(where, "is missing")
@@ -246,57 +199,52 @@ class _Reading:
             try:
                 array = self.root[where]
             except Exception as error:
-                self.fault(where, f"its metadata cannot be read ({_line(error)})")
+                self.fault(where, f"its metadata cannot be read ({first_line(error)})")
                 continue
             if not isinstance(array, zarr.Array):
                 self.fault(where, "is no array")
                 continue
             out[group, name] = array
-        for name in schema.CODED:
+        for name in CODED:
             if (name, name) not in out:
                 self.remark(name, "is not stored")
         expected = {f"{'/'.join(k)}/" for k in out}
         other = [
             n
-            for n in self.files
+            for n in self.files.sizes
             if not n.endswith("zarr.json") and not any(n.startswith(e) for e in expected)
         ]
         if other:
-            self.remark(_some(other), "is not of this format and is not read")
+            self.remark(first_few(other), "is not of this format and is not read")
         return out
 
     def missing_chunks(self) -> None:
         for (group, name), array in self.arrays.items():
-            keys = [k for k, _ in _chunks(array)]
-            missing = [k for k in keys if f"{group}/{name}/{k}" not in self.files]
+            missing = missing_chunks((group, name), array, self.files)
             if missing:
-                self.fault(f"{group}/{name}", f"lacks {len(missing)} chunks ({_some(missing)})")
+                self.fault(f"{group}/{name}", f"lacks {len(missing)} chunks ({first_few(missing)})")
 
     # -- shapes ---------------------------------------------------------------------------------
 
     def dimensions(self) -> None:
         """Compare dimensions with the format and between groups."""
-        sizes: dict[str, dict[int, list[str]]] = {d: {} for d in DIMS}
         for (group, name), array in list(self.arrays.items()):
             where = f"{group}/{name}"
-            dims = schema.BY_NAME[group, name].dims
-            if array.ndim != len(dims):
-                self.fault(where, f"has {array.ndim} dimensions; expected {', '.join(dims)}")
+            dims = BY_NAME[group, name].dims
+            wrong = wrong_dimensions((group, name), array)
+            if wrong:
+                self.fault(where, wrong)
                 del self.arrays[group, name]
                 continue
             told = getattr(array.metadata, "dimension_names", None)
             if told is not None and tuple(told) != dims:
                 self.fault(where, f"its dimensions are called {told}; expected {list(dims)}")
-            for dim, size in zip(dims, array.shape, strict=True):
-                if dim in sizes and not (group == "paired" and dim == "stimulus"):
-                    sizes[dim].setdefault(size, []).append(where)
             base = name.removesuffix("_scale").removesuffix("_offset")
-            if base in schema.CODED and base == name:
+            if base in CODED and base == name:
                 self.coding(group, name, array)
-        for dim, found in sizes.items():
-            if len(found) > 1:
-                told = "; ".join(f"{size} in {_some(where)}" for size, where in found.items())
-                self.fault(dim, f"has several sizes: {told}")
+        for dim, found in several_sizes(self.arrays):
+            told = "; ".join(f"{size} in {first_few(where)}" for size, where in found.items())
+            self.fault(dim, f"has several sizes: {told}")
 
     def coding(self, group: str, name: str, array: zarr.Array) -> None:
         where = f"{group}/{name}"
@@ -318,7 +266,7 @@ class _Reading:
             return
         values = np.concatenate([b for b in blocks if b is not None]) if blocks else np.empty(0)
         meanings = array.attrs.get("flag_meanings")
-        categories = [("organisms", c) for c in schema.CATEGORIES]
+        categories = [("organisms", c) for c in CATEGORIES]
         if key in (*categories, ("populations", "layer_position")) and meanings is None:
             self.fault(where, "has codes without flag_meanings")
             return
@@ -330,7 +278,7 @@ class _Reading:
             if bad.size:
                 self.fault(
                     where,
-                    f"{bad.size} codes have no meaning: {_some(values[bad])}; there are "
+                    f"{bad.size} codes have no meaning: {first_few(values[bad])}; there are "
                     f"{len(words)}",
                 )
                 return
@@ -346,7 +294,9 @@ class _Reading:
             return
         twice = [i for i, n in Counter(map(str, ids)).items() if n > 1]
         if twice:
-            self.fault("organisms/id", f"{len(twice)} organisms are there twice: {_some(twice)}")
+            self.fault(
+                "organisms/id", f"{len(twice)} organisms are there twice: {first_few(twice)}"
+            )
         if not len(ids):
             self.fault("organisms", "there is none")
         specs = self.tables.get(("organisms", "spec"))
@@ -354,7 +304,7 @@ class _Reading:
             self.specs(ids, specs)
         diverged = self.tables.get(("organisms", "diverged"))
         if diverged is not None and (n := int((diverged != 0).sum())):
-            some = _some(ids[: len(diverged)][diverged[: len(ids)] != 0])
+            some = first_few(ids[: len(diverged)][diverged[: len(ids)] != 0])
             self.remark("organisms/diverged", f"{n} organisms diverged in training: {some}")
         finished = self.tables.get(("organisms", "finished"))
         if finished is not None and (n := int((finished == 0).sum())):
@@ -364,11 +314,11 @@ class _Reading:
         """Compare identities and labels with the specs."""
         unlike, unread = [], []
         labels: dict[str, list[str]] = {}
-        for i, (organism, text) in enumerate(zip(ids, specs, strict=True)):
-            if hashlib.sha256(str(text).encode()).hexdigest()[:16] != str(organism):
+        for i, (organism, told) in enumerate(zip(ids, specs, strict=True)):
+            if hashlib.sha256(str(told).encode()).hexdigest()[:16] != str(organism):
                 unlike.append(str(organism))
             try:
-                spec = json.loads(str(text))
+                spec = json.loads(str(told))
                 items = {k: v for k, v in spec.items() if ("organisms", k) in self.tables}
             except (ValueError, AttributeError):
                 unread.append(str(organism))
@@ -380,14 +330,14 @@ class _Reading:
         if unlike:
             self.fault(
                 "organisms/id",
-                f"{len(unlike)} are not the hash of their spec: {_some(unlike)}",
+                f"{len(unlike)} are not the hash of their spec: {first_few(unlike)}",
             )
         if unread:
-            self.fault("organisms/spec", f"{len(unread)} are no JSON object: {_some(unread)}")
+            self.fault("organisms/spec", f"{len(unread)} are no JSON object: {first_few(unread)}")
         for name, found in labels.items():
             self.fault(
                 f"organisms/{name}",
-                f"{len(found)} organisms have another in their spec: {_some(found)}",
+                f"{len(found)} organisms have another in their spec: {first_few(found)}",
             )
 
     def populations(self) -> None:
@@ -401,8 +351,8 @@ class _Reading:
         if bad.size:
             self.fault(
                 where,
-                f"{bad.size} populations belong to no organism (population {_some(bad)}); there "
-                f"are {count}",
+                f"{bad.size} populations belong to no organism (population {first_few(bad)}); "
+                f"there are {count}",
             )
             return
         if (np.diff(owner) < 0).any():
@@ -410,20 +360,20 @@ class _Reading:
         without = np.setdiff1d(np.arange(count), owner)
         if without.size:
             ids = self.tables["organisms", "id"][without]
-            self.fault(where, f"{without.size} organisms have no population: {_some(ids)}")
+            self.fault(where, f"{without.size} organisms have no population: {first_few(ids)}")
         layers = self.tables.get(("populations", "layer"))
         if layers is not None and len(layers) == len(owner):
             pairs = Counter(zip(owner.tolist(), map(str, layers), strict=True))
             twice = [f"{layer} of organism {i}" for (i, layer), n in pairs.items() if n > 1]
             if twice:
-                self.fault(where, f"{len(twice)} layers are there twice: {_some(twice)}")
+                self.fault(where, f"{len(twice)} layers are there twice: {first_few(twice)}")
         position = self.tables.get(("populations", "layer_position"))
         if position is not None:
             strange = sorted(set(map(str, position)) - set(POSITIONS))
             if strange:
                 self.fault(
                     "populations/layer_position",
-                    f"has {_some(strange)}; expected {', '.join(POSITIONS)}",
+                    f"has {first_few(strange)}; expected {', '.join(POSITIONS)}",
                 )
         for name in ("units", "inputs", "weights"):
             sizes = self.tables.get(("populations", name))
@@ -437,14 +387,14 @@ class _Reading:
     ) -> Iterator[tuple[slice, np.ndarray | None]]:
         """Yield each chunk with its rows; None if it is damaged, which is a fault."""
         where = "/".join(key)
-        for name, selection in _chunks(array):
-            if f"{where}/{name}" not in self.files:
+        for name, selection in chunks(array):
+            if f"{where}/{name}" not in self.files.sizes:
                 yield selection[0], None
                 continue
             try:
                 values = np.asarray(array[selection])
             except Exception as error:
-                self.fault(f"{where}/{name}", f"is damaged ({_line(error)})")
+                self.fault(f"{where}/{name}", f"is damaged ({first_line(error)})")
                 yield selection[0], None
                 continue
             self.chunks += 1
@@ -454,7 +404,7 @@ class _Reading:
         """Read one array chunk by chunk, and look at its values."""
         group, name = key
         look: _Missing | _NotFinite | _Range | None = None
-        if name in schema.CODED:
+        if name in CODED:
             if array.dtype not in (np.uint8, np.float16):
                 return
             look = _Missing(self, name, array)
@@ -507,11 +457,11 @@ class _Range:
             self.reading.fault(
                 where,
                 f"{len(self.bad)} rows lie outside {self.low:g} to {self.high:g}: row "
-                f"{_some(self.bad)}",
+                f"{first_few(self.bad)}",
             )
         if self.unknown:
             say = self.reading.remark if where == "behaviour/performance" else self.reading.fault
-            say(where, f"{len(self.unknown)} rows hold NaN: row {_some(self.unknown)}")
+            say(where, f"{len(self.unknown)} rows hold NaN: row {first_few(self.unknown)}")
 
 
 class _NotFinite:
@@ -549,7 +499,7 @@ class _NotFinite:
             self.reading.remark(where, what)
         else:
             sound = [p for p in self.populations if not diverged[p]]
-            some = _some(sorted({self.reading.id_of(p) for p in sound}))
+            some = first_few(sorted({self.reading.id_of(p) for p in sound}))
             self.reading.fault(where, f"{what}; not all of them are marked as diverged: {some}")
 
 
@@ -583,7 +533,7 @@ class _Missing:
 
     def see_block(self, start: int, block: np.ndarray) -> None:
         coded = block.dtype == np.uint8
-        missing = block == schema.MISSING if coded else np.isnan(block)
+        missing = block == MISSING if coded else np.isnan(block)
         if not coded:
             self.infinite += (
                 np.flatnonzero(np.isinf(block).reshape(len(block), -1).any(axis=1)) + start
@@ -609,33 +559,11 @@ class _Missing:
         ):
             if found:
                 self.reading.fault(
-                    where, f"{len(found)} populations {what}: population {_some(found)}"
+                    where, f"{len(found)} populations {what}: population {first_few(found)}"
                 )
         marked = self.diverged
         bad = [p for p in self.infinite if marked is None or not marked[p]]
         if bad:
             self.reading.fault(
-                where, f"{len(bad)} populations hold infinite values: population {_some(bad)}"
+                where, f"{len(bad)} populations hold infinite values: population {first_few(bad)}"
             )
-
-
-def _chunks(array: zarr.Array) -> list[tuple[str, tuple[slice, ...]]]:
-    """Return the key and the place of each chunk of an array."""
-    counts = [-(-n // c) for n, c in zip(array.shape, array.chunks, strict=True)]
-    return [
-        (
-            "/".join(["c", *map(str, place)]),
-            tuple(slice(i * c, (i + 1) * c) for i, c in zip(place, array.chunks, strict=True)),
-        )
-        for place in product(*map(range, counts))
-    ]
-
-
-def _some(values: Sequence[Any] | np.ndarray) -> str:
-    """Return the first few of many, and how many are left."""
-    shown = ", ".join(map(str, values[:SHOWN]))
-    return f"{shown} and {len(values) - SHOWN} more" if len(values) > SHOWN else shown
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -130,6 +130,8 @@ UNKNOWN: dict[tuple[str, str], Any] = {
 An organism is not known to have diverged where nothing says so.
 """
 CODED = {v.name: v for v in _CODED}
+VARIABLE_OF = {"activity": "responses", "weights": "synapses", "paired": "paired"}
+"""The variable that holds each measure."""
 
 
 def encode(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from lrplan.cohort import format as schema
-from lrplan.cohort._assemble import new_cohort, refuse_existing
 from lrplan.cohort._unpickle import load_arrays
+from lrplan.cohort._writing import new_cohort, refuse_existing
+from lrplan.cohort.format import FAST, CohortWriter, sha256
 from lrplan.cohort.store import Cohort, open_cohort
 from lrplan.errors import DataError, UsageError
-from lrplan.measure.observables import all_observables
 from lrplan.registry import nearest
-from lrplan.terms import POSITIONS
+from lrplan.terms import POSITIONS, STORED_OBSERVABLES
 
 KEYS = ("X", "Y", "X_cat", "meta", "obs_keys")
 CITES = "Nayebi et al., NeurIPS 2020"
@@ -41,7 +40,6 @@ ROLES = {
 
 OTHER_ROLES = ("organism", "ignore")
 NEEDED = ("rule", "architecture", "task", "layer")
-NUMBERS = ("batch_size", "model_seed", "data_seed")
 
 RULES = {
     "sgdm": ("sgdm", "sgd", "momentum", "sgd_momentum", "sgdmomentum"),
@@ -158,7 +156,7 @@ def read_map(path: str | Path) -> Map:
                 raise UsageError(f"{path}: [{section}] {key} is {value!r}; expected a word")
     known = {
         "meta": (*ROLES, *OTHER_ROLES),
-        "observables": [o.name for _, o in all_observables()],
+        "observables": STORED_OBSERVABLES,
         "rules": tuple(RULES),
     }
     for section, words in known.items():
@@ -245,14 +243,14 @@ def import_paper(dataset: str | Path, out: str | Path, *, names: Map | None = No
     first = np.unique(owner, return_index=True)[1]
     notes: list[str] = []
     with new_cohort(out) as path:
-        writer = schema.CohortWriter(
+        writer = CohortWriter(
             path,
             {
                 "name": out.name.removesuffix(".zip").removesuffix(".zarr"),
                 "imported": {"file": dataset.name, "sha256": _digest(dataset), "cites": CITES},
                 "fields": fields,
             },
-            level=schema.FAST,
+            level=FAST,
         )
         writer.write("organisms", "id", np.array(ids, dtype=object))
         for name, words in _categories(rules[first], columns, first, names).items():
@@ -273,11 +271,7 @@ def import_paper(dataset: str | Path, out: str | Path, *, names: Map | None = No
         if index is not None:
             writer.write("populations", "layer_index", index[rows])
         writer.write_categories("populations", "layer_position", list(positions[rows]))
-        writer.write(
-            "observables",
-            "observable",
-            np.array([o.name for _, o in all_observables()], dtype=object),
-        )
+        writer.write("observables", "observable", np.array(STORED_OBSERVABLES, dtype=object))
         notes += _write_observables(writer, data["X"], rows, order)
         writer.close()
     return Imported(open_cohort(out), fields, notes)
@@ -364,8 +358,7 @@ def _digest(path: Path) -> str:
 
 
 def _observable_order(keys: Sequence[str], names: Map, path: Path) -> list[int]:
-    """Return the column of each of lrplan's observables."""
-    known = [o.name for _, o in all_observables()]
+    """Return the column of each of `STORED_OBSERVABLES`."""
     strange = [k for k in names.observables if k not in keys]
     if strange:
         raise UsageError(
@@ -375,7 +368,7 @@ def _observable_order(keys: Sequence[str], names: Map, path: Path) -> list[int]:
     place: dict[str, int] = {}
     unknown = []
     for i, key in enumerate(keys):
-        name = names.observables.get(key) or _observable(key, known)
+        name = names.observables.get(key) or _observable(key)
         if name is None:
             unknown.append(key)
         elif name in place:
@@ -389,20 +382,21 @@ def _observable_order(keys: Sequence[str], names: Map, path: Path) -> list[int]:
         raise UsageError(
             f"{path}: obs_keys has {', '.join(map(repr, unknown))}, unknown here; say under "
             f"[observables] in a --map file what they are, such as {unknown[0]!r} = "
-            f"{known[0]!r} ({nearest(unknown[0], known)})"
+            f"{STORED_OBSERVABLES[0]!r} ({nearest(unknown[0], STORED_OBSERVABLES)})"
         )
-    missing = [n for n in known if n not in place]
+    missing = [n for n in STORED_OBSERVABLES if n not in place]
     if missing:
         raise DataError(
-            f"{path}: obs_keys lacks {', '.join(missing)}; all {len(known)} observables are needed"
+            f"{path}: obs_keys lacks {', '.join(missing)}; all {len(STORED_OBSERVABLES)} "
+            "observables are needed"
         )
-    return [place[n] for n in known]
+    return [place[n] for n in STORED_OBSERVABLES]
 
 
-def _observable(key: str, known: Sequence[str]) -> str | None:
+def _observable(key: str) -> str | None:
     """Return lrplan's name of an observable that is spelled in another way."""
     folded = _folded(key)
-    if folded in known:
+    if folded in STORED_OBSERVABLES:
         return folded
     measure, rest = _taken(folded, MEASURES)
     if measure is None:
@@ -607,7 +601,7 @@ def _organisms(
         dtype=int,
     )
     ids = [
-        schema.sha256(
+        sha256(
             json.dumps(
                 dict(zip(("rule of Y", *telling), key, strict=True)), sort_keys=True
             ).encode()
@@ -629,7 +623,7 @@ def _refuse_twice(owner: np.ndarray, layers: Sequence[str], ids: Sequence[str], 
 
 
 def _write_observables(
-    writer: schema.CohortWriter, x: np.ndarray, rows: np.ndarray, order: Sequence[int]
+    writer: CohortWriter, x: np.ndarray, rows: np.ndarray, order: Sequence[int]
 ) -> list[str]:
     """Write all trajectories in lrplan's order, and return what is odd about them."""
     target = writer.create("observables", "observables", x.shape, np.float32, {"norm": NORM_NOTE})
@@ -646,7 +640,7 @@ def _write_observables(
     if lost:
         notes.append(f"{lost} values are beyond single precision and became infinite")
     if bad.any():
-        said = [o.name for (_, o), b in zip(all_observables(), bad, strict=True) if b]
+        said = [n for n, b in zip(STORED_OBSERVABLES, bad, strict=True) if b]
         notes.append(
             f"{len(said)} observables are not finite somewhere, and forecasts drop them: "
             + ", ".join(said)

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from lrplan.cohort import format as schema
-from lrplan.cohort._assemble import (
+from lrplan.cohort._writing import (
     OWN_ATTRIBUTES,
-    Part,
-    assemble,
+    Subset,
     gather,
     new_cohort,
     refuse_existing,
+    write_subsets,
 )
-from lrplan.cohort.store import Cohort, open_cohort
+from lrplan.cohort.format import BY_NAME, Variable
+from lrplan.cohort.store import Cohort, as_cohort, open_cohort
 from lrplan.errors import DataError, UsageError
 
 SHOWN = 5
@@ -64,20 +64,20 @@ def merge(
         raise UsageError(f"{len(cohorts)} cohort given; merge takes two or more")
     out = Path(out)
     refuse_existing(out)
-    opened = [c if isinstance(c, Cohort) else open_cohort(c) for c in cohorts]
+    opened = [as_cohort(c) for c in cohorts]
     for other in opened[1:]:
         _refuse_unlike(opened[0], other)
-    parts, skipped = _parts(opened, skip_duplicates=skip_duplicates)
+    subsets, skipped = _subsets(opened, skip_duplicates=skip_duplicates)
     attributes = {
         "name": name or out.name.removesuffix(".zip").removesuffix(".zarr"),
         "sources": [
             source | {"skipped": ids} if ids else source
-            for part, ids in zip(parts, skipped, strict=True)
-            for source in sources(part.cohort, len(part.organisms))
+            for subset, ids in zip(subsets, skipped, strict=True)
+            for source in sources(subset.cohort, len(subset.organisms))
         ],
     }
     with new_cohort(out) as path:
-        assemble(path, [p for p in parts if len(p.organisms)], attributes)
+        write_subsets(path, [s for s in subsets if len(s.organisms)], attributes)
     return open_cohort(out)
 
 
@@ -116,14 +116,14 @@ def _differences(a: Cohort, b: Cohort) -> list[str]:
         return [f"the first has format {versions[0]}, the second {versions[1]}"]
     out = []
     first, second = a.variables, b.variables
-    for key in schema.BY_NAME:
+    for key in BY_NAME:
         where = "/".join(key)
         if key not in first and key not in second:
             continue
         if key not in first or key not in second:
             out.append(f"only the {'first' if key in first else 'second'} holds {where}")
             continue
-        forms = [_form(schema.BY_NAME[key], c) for c in (first[key], second[key])]
+        forms = [_form(BY_NAME[key], c) for c in (first[key], second[key])]
         if forms[0] != forms[1]:
             out.append(f"{where} is {forms[0]} in the first, {forms[1]} in the second")
             continue
@@ -143,7 +143,7 @@ def _differences(a: Cohort, b: Cohort) -> list[str]:
     return out
 
 
-def _form(variable: schema.Variable, array: Any) -> str:
+def _form(variable: Variable, array: Any) -> str:
     """Return the type and the sizes of one row, in words."""
     kind = "text" if array.dtype.kind in "TOU" else str(array.dtype)
     if variable.dims == ("observable",):
@@ -152,12 +152,12 @@ def _form(variable: schema.Variable, array: Any) -> str:
     return ", ".join([kind, *(f"{size} x {dim}" for dim, size in sizes)])
 
 
-def _parts(
+def _subsets(
     cohorts: Sequence[Cohort], *, skip_duplicates: bool
-) -> tuple[list[Part], list[list[str]]]:
+) -> tuple[list[Subset], list[list[str]]]:
     """Return which organisms are taken from each cohort, and the identities left out."""
     held: dict[str, tuple[Cohort, int]] = {}
-    parts, skipped = [], []
+    subsets, skipped = [], []
     for cohort in cohorts:
         taken, again = [], []
         for i, organism in enumerate(cohort.organism_ids):
@@ -168,9 +168,9 @@ def _parts(
                 taken.append(i)
         if again:
             _refuse_or_compare(cohort, again, held, skip=skip_duplicates)
-        parts.append(Part(cohort, np.array(taken, dtype=int)))
+        subsets.append(Subset(cohort, np.array(taken, dtype=int)))
         skipped.append([organism for organism, _ in again])
-    return parts, skipped
+    return subsets, skipped
 
 
 def _refuse_or_compare(
@@ -215,7 +215,7 @@ def _refuse_unequal(a: Cohort, in_a: np.ndarray, b: Cohort, in_b: np.ndarray) ->
     for group, name in a.variables:
         if (group, name) == ("populations", "organism"):
             continue
-        if schema.BY_NAME[group, name].dims == ("observable",):
+        if BY_NAME[group, name].dims == ("observable",):
             continue
         by_organism = group in ("organisms", "behaviour")
         rows = (in_a, in_b) if by_organism else (flat[0], flat[1])

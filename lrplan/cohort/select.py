@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lrplan.cohort._assemble import Part, assemble, new_cohort, refuse_existing
+from lrplan.cohort._writing import Subset, new_cohort, refuse_existing, write_subsets
 from lrplan.cohort.merge import sources
-from lrplan.cohort.store import Cohort, open_cohort
+from lrplan.cohort.store import Cohort, as_cohort, open_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.registry import nearest
 
@@ -61,7 +61,7 @@ def select(
     """
     out = Path(out)
     refuse_existing(out)
-    opened = cohort if isinstance(cohort, Cohort) else open_cohort(cohort)
+    opened = as_cohort(cohort)
     conditions: dict[str, Sequence[Any]] = {
         "rule": rule,
         "architecture": architecture,
@@ -94,7 +94,7 @@ def select(
         "selected": asked | ({"exclude_diverged": True} if exclude_diverged else {}),
     }
     with new_cohort(out) as path:
-        assemble(path, [Part(opened, np.flatnonzero(chosen))], attributes)
+        write_subsets(path, [Subset(opened, np.flatnonzero(chosen))], attributes)
     return open_cohort(out)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from lrplan.errors import UsageError
 from lrplan.measure.observables import STANDARD, words_of
 from lrplan.registry import nearest
 from lrplan.terms import MEASURES, POSITIONS
+
+if TYPE_CHECKING:
+    from lrplan.measure.modalities import Modality
 
 SCALINGS = ("relative", "raw")
 NOISE_REFERENCES = ("relative", "absolute")
@@ -78,6 +81,34 @@ class Schedule:
         return [self.start + i * self.spacing for i in range(sessions)]
 
 
+class Settings(Mapping[str, Any]):
+    """Settings of a modality by name, sorted; unlike a dict it cannot change and can be hashed.
+
+    Parameters
+    ----------
+    values : mapping of str to bool, int, float or str
+        What differs from the modality's defaults.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = {name: values[name] for name in sorted(values)}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._values.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._values)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Design:
     """How an experiment is recorded, and how its recordings become features.
@@ -98,6 +129,8 @@ class Design:
         One or several of ``activity``, ``weights``, ``paired``.
     modality : str, default "ideal"
         Registered name of the measurement model.
+    settings : mapping of str to value, optional
+        Settings of the modality that differ from its defaults.
     schedule : Schedule
         The sessions; by default every checkpoint of the cohort.
     tracked : bool, default True
@@ -114,7 +147,7 @@ class Design:
         observable's degree, since a firing rate and a network's activation share no unit, and gives
         later sessions as their change from the first; ``raw`` is the paper's.
     observables : str or sequence of str, default "standard-1"
-        What is taken of a recording: names of sets (``lrplan list observables`` shows them), of
+        What is taken of a recording: names of sets (``lrplan list sets`` shows them), of
         families, or of single observables. The set that is the default never changes under its
         name, whatever plug-ins are installed.
     """
@@ -123,6 +156,7 @@ class Design:
     noise: float = 0.1
     measure: str | Sequence[str] = "activity"
     modality: str = "ideal"
+    settings: Mapping[str, Any] | None = None
     schedule: Schedule = field(default_factory=Schedule)
     tracked: bool = True
     stimuli: int | None = None
@@ -132,9 +166,10 @@ class Design:
     observables: str | Sequence[str] = STANDARD
 
     def __post_init__(self) -> None:
-        if isinstance(self.units, str) and self.units != ALL:
-            raise UsageError(f"units is {self.units!r}; expected a whole number or {ALL!r}")
-        if self.units != ALL:
+        if isinstance(self.units, str):
+            if self.units != ALL:
+                raise UsageError(f"units is {self.units!r}; expected a whole number or {ALL!r}")
+        else:
             object.__setattr__(self, "units", positive_int(self.units, "units"))
         noise = self.noise
         if isinstance(noise, bool) or not isinstance(noise, Real) or not math.isfinite(noise):
@@ -142,15 +177,14 @@ class Design:
         if noise < 0:
             raise UsageError(f"noise is {noise!r}; a standard deviation cannot be negative")
         object.__setattr__(self, "noise", float(noise))
-        asked = self.measure
-        measures = tuple(asked.split(",")) if isinstance(asked, str) else tuple(asked)
-        measures = tuple(m.strip() for m in measures)
-        for m in measures:
-            if m not in MEASURES:
-                raise UsageError(f"unknown measure {m!r}; {nearest(m, MEASURES)}")
-        if not measures or len(set(measures)) != len(measures):
-            raise UsageError(f"measure is {asked!r}; expected one or several different measures")
-        object.__setattr__(self, "measure", tuple(sorted(measures)))
+        object.__setattr__(self, "measure", _measures(self.measure))
+        if not isinstance(self.schedule, Schedule):
+            raise UsageError(
+                f"schedule is {self.schedule!r}; expected a Schedule, such as Schedule(sessions=5)"
+            )
+        if not isinstance(self.tracked, bool | np.bool_):
+            raise UsageError(f"tracked is {self.tracked!r}; expected True or False")
+        object.__setattr__(self, "tracked", bool(self.tracked))
         if self.stimuli is not None:
             object.__setattr__(self, "stimuli", positive_int(self.stimuli, "stimuli"))
         for name, value, known in (
@@ -158,18 +192,18 @@ class Design:
             ("noise_reference", self.noise_reference, NOISE_REFERENCES),
             ("scaling", self.scaling, SCALINGS),
         ):
-            if value not in known:
+            if not isinstance(value, str | None) or value not in known:
                 words = [k for k in known if k is not None]
                 raise UsageError(f"unknown {name} {value!r}; {nearest(str(value), words)}")
         object.__setattr__(self, "observables", words_of(self.observables))
-        from lrplan.measure.modalities import modalities
-
-        modality = modalities.get(self.modality)
-        for m in measures:
+        modality = self.make_modality()
+        for m in self.measures:
             if m not in modality.measures:
                 raise UsageError(
                     f"modality {self.modality!r} measures {', '.join(modality.measures)}, not {m}"
                 )
+        settings = {name: getattr(modality, name) for name in self.settings or {}}
+        object.__setattr__(self, "settings", Settings(settings))
         if self.units == ALL:
             self._check_all_units()
 
@@ -214,13 +248,35 @@ class Design:
         """The measures, sorted."""
         return tuple(self.measure)
 
+    def make_modality(self) -> Modality:
+        """Return the modality with its settings."""
+        from lrplan.measure.modalities import make_modality
+
+        return make_modality(self.modality, self.settings)
+
     def with_(self, **changes: Any) -> Design:
         """Return a copy with some fields changed."""
         return replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return plain values for JSON; of the modality's settings all, those of default too."""
         out = asdict(self)
         out["measure"] = list(self.measures)
         out["observables"] = list(self.observables)
+        out["settings"] = asdict(self.make_modality())
         return out
+
+
+def _measures(asked: Any) -> tuple[str, ...]:
+    """Return the measures of a design, sorted."""
+    if isinstance(asked, str):
+        asked = asked.split(",")
+    if not isinstance(asked, Sequence) or not all(isinstance(m, str) for m in asked):
+        raise UsageError(f"measure is {asked!r}; expected one or several of {', '.join(MEASURES)}")
+    measures = tuple(m.strip() for m in asked)
+    for m in measures:
+        if m not in MEASURES:
+            raise UsageError(f"unknown measure {m!r}; {nearest(m, MEASURES)}")
+    if not measures or len(set(measures)) != len(measures):
+        raise UsageError(f"measure is {asked!r}; expected one or several different measures")
+    return tuple(sorted(measures))

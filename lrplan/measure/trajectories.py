@@ -20,17 +20,16 @@ import xarray as xr
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design, Schedule
 from lrplan.measure.observables import STANDARD, Family, chosen, words_of
-from lrplan.measure.recording import Recording, Samples, check_held, draw_key, usable
+from lrplan.measure.recording import LEARNING, Recording
+from lrplan.measure.virtual import Samples, check_held, draw_key, usable
 from lrplan.registry import nearest
-from lrplan.terms import MEASURES, POSITIONS
+from lrplan.terms import MEASURES, POSITIONS, UNIT_DIMS
 from lrplan.threads import threads
 
 if TYPE_CHECKING:
     from lrplan.cohort import Cohort
 
 DIMS = ("recording", "session", "observable")
-SAMPLE_AXES = {"activity": 1, "weights": 1, "paired": 2}
-"""How many axes of a measure count units, synapses or the two sides of pairs."""
 
 
 @dataclass(frozen=True)
@@ -377,11 +376,11 @@ def observe(
     def one(place: int) -> np.ndarray:
         parts = []
         for a in asked:
-            values = _without_padding(whole[a.measure][place], SAMPLE_AXES[a.measure])
+            values = _without_padding(whole[a.measure][place], len(UNIT_DIMS[a.measure]))
             a.check(
                 tracked=recording.tracked,
                 sessions=recording.sessions,
-                units=int(np.prod(values.shape[-SAMPLE_AXES[a.measure] :])),
+                units=int(np.prod(values.shape[-len(UNIT_DIMS[a.measure]) :])),
                 stimuli=values.shape[1],
             )
             observed = a.compute(values)
@@ -608,7 +607,12 @@ def observe_cohort(
 def known(cohort: Cohort, populations: np.ndarray) -> dict[str, np.ndarray]:
     """Return what a cohort knows of populations, as the labels of trajectories."""
     labels = {k: v.astype(str) for k, v in cohort.labels(populations).items()}
-    also = {"animal": labels["organism"], "area": labels["layer"], "population": populations}
+    also = {
+        "animal": labels["organism"],
+        "area": labels["layer"],
+        "condition": np.full(len(populations), LEARNING),
+        "population": populations,
+    }
     return labels | also
 
 

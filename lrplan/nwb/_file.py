@@ -12,6 +12,8 @@ import h5py
 import numpy as np
 
 from lrplan.errors import DataError, LrplanError
+from lrplan.measure.recording import mean_and_error
+from lrplan.nwb._area import area_of
 from lrplan.nwb._catalogue import catalogue
 from lrplan.nwb._choice import choose_responses
 from lrplan.nwb._hdf5 import open_nwb, sha256_of, shown_name
@@ -42,7 +44,7 @@ class Options:
 
 @dataclass
 class Session:
-    """Mean responses of one session.
+    """Responses of one session.
 
     Parameters
     ----------
@@ -52,6 +54,8 @@ class Session:
         Labels of the stimuli, sorted.
     mean, sem : array (stimulus, unit)
         Mean over trials and its standard error; NaN where a unit was not observed.
+    responses : list of array (trial, unit) of float32
+        Every trial of each stimulus, in the order of their times.
     trials : dict
         Number of trials of each stimulus.
     ids : list of str or None
@@ -62,6 +66,7 @@ class Session:
     stimuli: list[str]
     mean: np.ndarray
     sem: np.ndarray
+    responses: list[np.ndarray]
     trials: dict[str, int]
     ids: list[str] | None
 
@@ -145,6 +150,7 @@ def _read(file: h5py.File, path: Path, options: Options) -> FileContent:
         "subject": metadata.subject,
         "session_id": metadata.session_id,
         "session_start_time": metadata.start.isoformat() if metadata.start else None,
+        "area": area_of(file, choice),
         **found.report,
         "responses_rejected": choice.rejected,
         **trials.report,
@@ -171,21 +177,12 @@ def _read(file: h5py.File, path: Path, options: Options) -> FileContent:
 
 
 def _session(name: str, values: np.ndarray, labels: np.ndarray, ids: list[str] | None) -> Session:
-    """Return the means over trials; a unit without a response to some stimulus is NaN in all."""
+    """Return the responses; a unit without a response to some stimulus is NaN in all."""
     stimuli = sorted(set(labels.tolist()), key=natural_key)
-    mean = np.full((len(stimuli), values.shape[1]), np.nan)
-    sem = np.full_like(mean, np.nan)
-    for k, stimulus in enumerate(stimuli):
-        own = values[labels == stimulus]
-        good = np.isfinite(own)
-        count = good.sum(axis=0)
-        filled = np.where(good, own, 0.0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean[k] = filled.sum(axis=0) / count
-            spread = np.where(good, own - mean[k], 0.0)
-            sem[k] = np.sqrt((spread**2).sum(axis=0) / (count - 1) / count)
-        sem[k][count < 2] = np.nan
+    own = [values[labels == stimulus] for stimulus in stimuli]
+    mean, sem = (np.stack(m) for m in zip(*map(mean_and_error, own), strict=True))
     lost = ~np.isfinite(mean).all(axis=0)
-    mean[:, lost] = np.nan
-    sem[:, lost] = np.nan
-    return Session(name, stimuli, mean, sem, per_stimulus(labels), ids)
+    for responses in (mean, sem, *own):
+        responses[:, lost] = np.nan
+    kept = [o.astype(np.float32) for o in own]
+    return Session(name, stimuli, mean, sem, kept, per_stimulus(labels), ids)

@@ -71,7 +71,12 @@ def spike_responses(table: Table, trials: Trials) -> Responses:
             "floating-point numbers; divide sample numbers by the sampling rate"
         )
     ends = table.index("spike_times", len(times))
-    report: dict[str, Any] = {"responses": clean(table.path), "unit": "Hz", "dropped_spikes": {}}
+    report: dict[str, Any] = {
+        "responses": clean(table.path),
+        "role": "spikes",
+        "unit": "Hz",
+        "dropped_spikes": {},
+    }
     warnings: list[str] = []
     units = []
     bad = unsorted = repeated = 0

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lrplan.errors import DataError, LrplanError
+from lrplan.errors import DataError, LrplanError, UsageError
 from lrplan.nwb._catalogue import Catalogue, catalogue
 from lrplan.nwb._choice import choose_responses
 from lrplan.nwb._file import Options, read_file
@@ -42,6 +42,8 @@ def inspect_nwb(path: str | os.PathLike[str]) -> dict[str, Any]:
     ------
     DataError
         If it is no readable NWB 2 file.
+    UsageError
+        If `path` is no path.
 
     Examples
     --------
@@ -49,6 +51,8 @@ def inspect_nwb(path: str | os.PathLike[str]) -> dict[str, Any]:
     >>> inspect_nwb("recording.nwb")["chosen"]["label"]  # doctest: +SKIP
     'stimulus_name'
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"path is {path!r}; expected the path of an NWB file")
     where = Path(path)
     with open_nwb(where) as file:
         offers = catalogue(file)
@@ -84,6 +88,7 @@ def inspect_nwb(path: str | os.PathLike[str]) -> dict[str, Any]:
             chosen["sessions"] = [s.name for s in content.sessions]
             chosen["trials"] = {s.name: s.trials for s in content.sessions}
             chosen["units"] = content.report["units"]["used"]
+            chosen["area"] = content.report["area"]
             warnings = list(dict.fromkeys([*warnings, *content.warnings]))
             if len(content.sessions) == 1:
                 warnings.append(

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from lrplan.arguments import positive_int
 from lrplan.errors import DataError, UsageError
-from lrplan.measure.recording import DIMS, Recording
+from lrplan.measure.recording import DIMS, UNKNOWN, Recording
+from lrplan.nwb._agreement import (
+    area_of_all,
+    check_same_choices,
+    check_same_subject,
+    without_repeats,
+)
 from lrplan.nwb._file import FileContent, Options, Session, read_file
-from lrplan.nwb._text import clean, listed, natural_key
+from lrplan.nwb._text import clean, listed, natural_key, size_text
 from lrplan.registry import nearest
 
 ORDERS = ("time", "name", "given")
+MOST_TRIAL_BYTES = 2 * 2**30
+"""Largest table of trials that `read_nwb` returns."""
+
+_LONG_NAMES = {
+    "trials": "response in each trial",
+    "activity": "mean response over trials",
+    "activity_sem": "standard error over trials",
+}
 
 PathLike = str | os.PathLike[str]
 
@@ -34,11 +49,10 @@ def read_nwb(
     order: str | None = None,
     min_sessions: int = 2,
 ) -> Recording:
-    """Read the mean response of every unit to every stimulus in every session.
+    """Read the response of every unit to every stimulus in every trial of every session.
 
     The response of a unit in a trial is its spike rate in Hz, or its mean dF/F, in a window of
-    the trial; the response to a stimulus is the mean over its trials. Only data inside the files
-    are read, with h5py: extensions need not be installed.
+    the trial. Only data inside the files are read, with h5py: extensions need not be installed.
 
     Parameters
     ----------
@@ -72,10 +86,14 @@ def read_nwb(
     Returns
     -------
     Recording
-        One population. ``data`` holds ``activity`` and ``activity_sem`` (the standard error over
-        trials; NaN for a stimulus with one trial) in Hz or dF/F, for the stimuli shown in all
-        sessions. Units are aligned where they are the same in all sessions (``tracked``), and
-        padded with NaN otherwise. ``ingest`` says what was chosen, dropped and doubted.
+        One population: the ``animal`` is the subject, the ``area`` what the file says of the
+        electrodes or the imaging plane, if it is one. ``data`` holds ``trials`` (in the order of
+        their times; float32, 4 bytes for each trial of each unit, padded with NaN to the most
+        trials of any stimulus, and left out with a warning where that takes more than 2 GiB),
+        their mean ``activity`` and its standard error ``activity_sem`` (NaN for a stimulus with
+        one trial) in Hz or dF/F, for the stimuli shown in all sessions. Units are aligned where
+        they are the same in all sessions (``tracked``), and padded with NaN otherwise. ``ingest``
+        says what was chosen, dropped and doubted.
 
     Raises
     ------
@@ -91,18 +109,27 @@ def read_nwb(
     >>> recording.data["activity"].dims  # doctest: +SKIP
     ('population', 'session', 'stimulus', 'unit')
     """
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not given:
-        raise UsageError("no file was given; expected at least one NWB file")
+    given = _paths(paths)
+    min_sessions = positive_int(min_sessions, "min_sessions")
+    for what, value in (
+        ("units", units),
+        ("signal", signal),
+        ("intervals", intervals),
+        ("label", label),
+        ("align", align),
+        ("checkpoint_by", checkpoint_by),
+    ):
+        if not isinstance(value, str | None):
+            raise UsageError(f"{what} is {value!r}; expected a name")
     if order is not None and order not in ORDERS:
         raise UsageError(f"unknown order {order!r}; {nearest(str(order), ORDERS)}")
     block, look = _blocks(checkpoint_by, len(given))
     options = Options(units, signal, intervals, label, align, window_s, block, look)
     contents = [read_file(p, options) for p in given]
     warnings: list[str] = []
-    contents = _without_repeats(contents, order, warnings)
-    _check_same_subject(contents, warnings)
-    _check_same_choices(contents)
+    contents = without_repeats(contents, order, warnings)
+    check_same_subject(contents, warnings)
+    check_same_choices(contents, named=units is not None or signal is not None)
     contents, rule = _ordered(contents, order, warnings)
     sessions = [s for c in contents for s in c.sessions]
     names = _names(contents, block is not None or len(contents) == 1)
@@ -111,18 +138,20 @@ def read_nwb(
     warnings += _file_warnings(contents)
     stimuli = _common_stimuli(sessions, names, warnings)
     tracked, places, ids = _places(contents, sessions, warnings)
-    mean, sem = _stack(sessions, stimuli, places)
     _note_few_trials(sessions, stimuli, warnings)
-    coords: dict[str, Any] = {"session": names, "stimulus": stimuli}
+    variables = _stack(sessions, stimuli, places, warnings)
+    subjects = [c.metadata.subject for c in contents]
+    coords: dict[str, Any] = {
+        "session": names,
+        "stimulus": stimuli,
+        "animal": ("population", [next(filter(None, subjects), UNKNOWN)]),
+        "area": ("population", [area_of_all(contents, warnings)]),
+    }
     if ids is not None:
         coords["unit"] = ids
-    data = xr.Dataset(
-        {"activity": (DIMS["activity"], mean), "activity_sem": (DIMS["activity"], sem)},
-        coords=coords,
-    )
-    unit = "Hz" if contents[0].kind == "spikes" else contents[0].report["unit"]
-    data["activity"].attrs.update(long_name="mean response over trials", units=unit)
-    data["activity_sem"].attrs.update(long_name="standard error over trials", units=unit)
+    data = xr.Dataset({name: (DIMS[name], v) for name, v in variables.items()}, coords=coords)
+    for name, values in data.data_vars.items():
+        values.attrs.update(long_name=_LONG_NAMES[str(name)], units=contents[0].report["unit"])
     ingest = {
         "files": [c.report for c in contents],
         "sessions": names,
@@ -134,6 +163,20 @@ def read_nwb(
     return Recording(
         data, source=_source(contents), kind=contents[0].kind, tracked=tracked, ingest=ingest
     )
+
+
+def _paths(paths: Any) -> list[PathLike]:
+    """Return the paths as a list, or say what came."""
+    given = [paths] if isinstance(paths, str | os.PathLike) else paths
+    if not isinstance(given, Iterable) or isinstance(given, bytes):
+        raise UsageError(f"paths is {paths!r}; expected the path of an NWB file, or several")
+    given = list(given)
+    for path in given:
+        if not isinstance(path, str | os.PathLike):
+            raise UsageError(f"paths holds {path!r}; expected paths of NWB files")
+    if not given:
+        raise UsageError("no file was given; expected at least one NWB file")
+    return given
 
 
 def _file_warnings(contents: list[FileContent]) -> list[str]:
@@ -161,87 +204,6 @@ def _blocks(checkpoint_by: str | None, files: int) -> tuple[str | None, bool]:
         f"checkpoint_by is {checkpoint_by!r}; expected 'session' or 'block:COLUMN', such as "
         "'block:day'"
     )
-
-
-def _without_repeats(
-    contents: list[FileContent], order: str | None, warnings: list[str]
-) -> list[FileContent]:
-    """Keep the first file of each session.
-
-    Raises
-    ------
-    DataError
-        If two files say that they are the same session but hold different responses.
-    """
-    kept: list[FileContent] = []
-    for content in contents:
-        mine = content.metadata
-        for other in kept:
-            theirs = other.metadata
-            same_file = content.report["sha256"] == other.report["sha256"]
-            same_name = mine.identifier is not None and mine.identifier == theirs.identifier
-            same_session = mine.session_id is not None and (
-                mine.subject,
-                mine.session_id,
-                mine.start,
-            ) == (theirs.subject, theirs.session_id, theirs.start)
-            same_content = content.digest == other.digest
-            if same_content and mine.start != theirs.start and not same_file:
-                warnings.append(
-                    f"{content.name} and {other.name} hold the same responses but start at "
-                    "different times; both were kept"
-                )
-                continue
-            if same_file or same_content:
-                warnings.append(
-                    f"{content.name} holds the same session as {other.name} and was left out"
-                )
-                break
-            if (same_name or same_session) and order != "given":
-                raise DataError(
-                    f"{other.name} and {content.name} are one session "
-                    f"({clean(mine.session_id or mine.identifier, 60)}) with different responses; "
-                    "expected one file for each session; give one of them, or order='given' "
-                    "(--order) if they are two sessions"
-                )
-        else:
-            kept.append(content)
-    return kept
-
-
-def _check_same_subject(contents: list[FileContent], warnings: list[str]) -> None:
-    by_subject = {c.metadata.subject: c.name for c in contents if c.metadata.subject is not None}
-    if len(by_subject) > 1:
-        told = [f"{clean(s, 40)} ({n})" for s, n in by_subject.items()]
-        raise DataError(
-            f"the files are of {len(by_subject)} subjects: {listed(told, 4)}; expected one; read "
-            "each subject on its own"
-        )
-    if by_subject and any(c.metadata.subject is None for c in contents):
-        warnings.append("some files do not say whom they are of; all were taken as one subject")
-
-
-def _check_same_choices(contents: list[FileContent]) -> None:
-    """Raise if files would be read in different ways: their responses could not be compared."""
-    for what, option in (
-        ("responses", "units= (--units-table) or signal= (--signal)"),
-        ("unit", "units= (--units-table) or signal= (--signal)"),
-        ("label", "label= (--label)"),
-        ("window", "align= (--align) and window_s= (--window)"),
-    ):
-        values = [_shown_choice(c.report[what]) for c in contents]
-        if what == "responses" and contents[0].kind == "dff":
-            values = [c.kind + str(c.report["role"]) for c in contents]
-        for content, value in zip(contents, values, strict=True):
-            if value != values[0]:
-                raise DataError(
-                    f"{contents[0].name} and {content.name} differ in {what} ({values[0]} and "
-                    f"{value}); expected the same in all sessions; name it with {option}"
-                )
-
-
-def _shown_choice(value: Any) -> str:
-    return clean(value["rule"]) if isinstance(value, dict) else clean(value)
 
 
 def _ordered(
@@ -361,18 +323,32 @@ def _places(
 
 
 def _stack(
-    sessions: list[Session], stimuli: list[str], places: list[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and standard errors as (1, session, stimulus, unit)."""
+    sessions: list[Session], stimuli: list[str], places: list[np.ndarray], warnings: list[str]
+) -> dict[str, np.ndarray]:
+    """Return trials, their mean and its standard error, each as in `DIMS`."""
     units = max(int(p.max(initial=-1)) + 1 for p in places)
+    most = max(s.trials[k] for s in sessions for k in stimuli)
     shape = (1, len(sessions), len(stimuli), units)
     mean, sem = np.full(shape, np.nan), np.full(shape, np.nan)
+    out: dict[str, np.ndarray] = {"activity": mean, "activity_sem": sem}
+    needed = 4 * most * mean.size
+    if needed > MOST_TRIAL_BYTES:
+        warnings.append(
+            f"a table of all trials would take {size_text(needed)}; only means over trials and "
+            "their standard errors were kept"
+        )
+    else:
+        out["trials"] = np.full((*shape[:3], most, units), np.nan, dtype=np.float32)
     for s, (session, place) in enumerate(zip(sessions, places, strict=True)):
         row = {k: i for i, k in enumerate(session.stimuli)}
         rows = [row[k] for k in stimuli]
         mean[0, s][:, place] = session.mean[rows]
         sem[0, s][:, place] = session.sem[rows]
-    return mean, sem
+        if "trials" in out:
+            for k, i in enumerate(rows):
+                own = session.responses[i]
+                out["trials"][0, s, k][: len(own), place] = own
+    return out
 
 
 def _note_few_trials(sessions: list[Session], stimuli: list[str], warnings: list[str]) -> None:

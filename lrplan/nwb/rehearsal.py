@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrplan.arguments import generator
 from lrplan.errors import UsageError
 from lrplan.measure.design import Design, Schedule
-from lrplan.measure.recording import draw_units
+from lrplan.measure.virtual import draw_units
+from lrplan.nwb.write import kind_and_modality, write_nwb
 from lrplan.registry import nearest
 from lrplan.terms import POSITIONS
 
@@ -34,6 +37,9 @@ def find_population(cohort: Cohort, organism: str, layer: str) -> int:
     UsageError
         If there is none, or more than one organism.
     """
+    for what, name in (("organism", organism), ("layer", layer)):
+        if not isinstance(name, str):
+            raise UsageError(f"{what} is {name!r}; expected its name")
     ids = cohort.organism_ids
     matches = [i for i in ids if i.startswith(organism)] if organism else []
     if len(matches) != 1:
@@ -60,11 +66,13 @@ def record_nwb(
     organism: str,
     layer: str,
     out: Path | str,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
     units: int = 300,
     sessions: int | None = None,
     noise: float = 0.1,
-    kind: str = "spikes",
+    kind: str | None = None,
+    modality: str | None = None,
+    settings: Mapping[str, Any] | None = None,
     trials: int = 10,
     tracked: bool = True,
 ) -> list[Path]:
@@ -78,8 +86,8 @@ def record_nwb(
         Which, as for `find_population`.
     out : Path
         Directory that does not exist yet, or is empty.
-    rng : numpy.random.Generator
-        Source of units, noise, trial order and spikes.
+    rng : numpy.random.Generator or int
+        Source of units, noise, trial order and spikes, or a seed.
     units : int, default 300
         Recorded in each session.
     sessions : int, optional
@@ -87,8 +95,13 @@ def record_nwb(
     noise : float, default 0.1
         Standard deviation of the mean over a stimulus's trials, as a fraction of the
         population's signal standard deviation in the first session.
-    kind : {"spikes", "dff"}
-        Spike times with Poisson noise, or dF/F with Gaussian noise.
+    kind : {"spikes", "dff"}, optional
+        Spike times or dF/F; by default what the modality is written as, else spikes.
+    modality : str, optional
+        The measurement model; by default ``counts`` (Poisson noise) for spikes and ``ideal``
+        (Gaussian noise) for dF/F.
+    settings : mapping of str to value, optional
+        Settings of the modality that differ from its defaults.
     trials : int, default 10
         Of each stimulus in each session.
     tracked : bool, default True
@@ -99,11 +112,16 @@ def record_nwb(
     list of Path
         The files, in the order of the sessions.
     """
-    from lrplan.nwb import write_nwb
-
-    if kind not in ("spikes", "dff"):
-        raise UsageError(f"unknown kind {kind!r}; {nearest(kind, ('spikes', 'dff'))}")
-    design = Design(units=units, noise=noise, schedule=Schedule(sessions=sessions), tracked=tracked)
+    kind, modality = kind_and_modality(kind, modality)
+    design = Design(
+        units=units,
+        noise=noise,
+        modality=modality,
+        settings={} if settings is None else settings,
+        schedule=Schedule(sessions=sessions),
+        tracked=tracked,
+    )
+    units, rng = design.unit_count, generator(rng)
     population = find_population(cohort, organism, layer)
     held = int(cohort.stored_units("activity")[population])
     if units > held:
@@ -119,9 +137,11 @@ def record_nwb(
     labels = cohort.labels(np.array([population]))
     return write_nwb(
         signal,
-        Path(out),
-        noise_sd=noise * float(np.nanstd(full[0], dtype=np.float64)),
+        out,
+        noise_sd=design.noise * float(np.nanstd(full[0], dtype=np.float64)),
         kind=kind,
+        modality=modality,
+        settings=design.settings,
         trials=trials,
         tracked=tracked,
         unit_ids=drawn[0] if tracked else None,

@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from lrplan.arguments import positive_int
+from lrplan.arguments import generator, positive_int
 from lrplan.errors import DataError, UsageError
+from lrplan.measure.modalities import make_modality, modalities
+from lrplan.nwb._session import Layout, session_bytes
 from lrplan.nwb._text import clean
 from lrplan.registry import nearest
 
-KINDS = ("spikes", "dff")
+KINDS = {"spikes": "counts", "dff": "ideal"}
+"""What can be written, and the modality that makes it by default."""
 MOST_HZ = 500.0
 """Highest mean spike rate of a population that `write_nwb` agrees to write."""
 
-_FIRST_SESSION = datetime(2025, 1, 1, 12, tzinfo=UTC)
-_BASELINE_SD = 0.01
 _PARTIAL = ".partial"
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """What is the same in all sessions: names, times and the gain."""
-
-    kind: str
-    trials: int
-    window_s: float
-    gap_s: float
-    rate_hz: float
-    gain: float
-    noise_sd: float
-    stimuli: list[str]
-    subject: str
-    description: str
-    tracked: bool
 
 
 def write_nwb(
@@ -51,8 +31,10 @@ def write_nwb(
     out: str | os.PathLike[str],
     *,
     noise_sd: float,
-    kind: str,
-    rng: np.random.Generator,
+    kind: str | None = None,
+    modality: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    rng: np.random.Generator | int,
     trials: int = 10,
     unit_ids: Sequence[Any] | np.ndarray | None = None,
     tracked: bool = True,
@@ -78,13 +60,18 @@ def write_nwb(
     noise_sd : float
         Standard deviation of the noise of a response, the mean over a stimulus's trials, in the
         same unit; for spikes its root mean square in the first session.
-    kind : {"spikes", "dff"}
-        Spike times, or dF/F of regions of interest. Spikes are Poisson with the mean that makes
-        responses equal in law to the modality ``counts``; dF/F is the signal plus white noise,
-        held over the window, near 0 between trials.
-    rng : numpy.random.Generator
-        Source of the noise, the order of trials and the files' identifiers. The same generator
-        gives the same data.
+    kind : {"spikes", "dff"}, optional
+        Spike times, spread evenly over the window of each trial, or dF/F of regions of interest,
+        held over the window and near 0 between trials. By default what the modality is written
+        as.
+    modality : str, optional
+        The measurement model that makes the trials; by default ``counts`` for spikes and
+        ``ideal`` for dF/F.
+    settings : mapping of str to value, optional
+        Settings of the modality.
+    rng : numpy.random.Generator or int
+        Source of the noise, the order of trials and the files' identifiers, or a seed. The same
+        generator gives the same data.
     trials : int, default 10
         Trials of each stimulus in each session.
     unit_ids : sequence, optional
@@ -124,22 +111,21 @@ def write_nwb(
     """
     signal = _checked_signal(signal)
     sessions, stimuli, units = signal.shape
-    if kind not in KINDS:
-        raise UsageError(f"unknown kind {kind!r}; {nearest(str(kind), KINDS)}")
-    trials = positive_int(trials, "trials")
+    kind, modality = kind_and_modality(kind, modality)
+    technique = make_modality(modality, settings)
+    trials, rng = positive_int(trials, "trials"), generator(rng)
     for name, number in (("window_s", window_s), ("gap_s", gap_s), ("rate_hz", rate_hz)):
         _check_number(number, name, above=True)
     _check_number(noise_sd, "noise_sd", above=False)
     if kind == "dff":
         _check_frames(window_s, gap_s, rate_hz)
-        gain = dff_gain(signal)
-    else:
-        gain = spike_gain(signal, noise_sd=noise_sd, trials=trials, window_s=window_s)
+    gain = technique.gain(signal, trials=trials, noise_sd=noise_sd, window_s=window_s)
+    if kind == "spikes":
         _check_rate(signal, gain)
     subject = re.sub(r"[^A-Za-z0-9.-]+", "-", str(subject_id)).strip("-")
     if not subject:
         raise UsageError(f"subject_id is {clean(subject_id)!r}; expected letters or digits")
-    layout = _Layout(
+    layout = Layout(
         kind=kind,
         trials=trials,
         window_s=float(window_s),
@@ -160,7 +146,12 @@ def write_nwb(
         )
     if ids.dtype.kind not in "iu":
         ids = np.array([str(i) for i in ids.tolist()], dtype=object)
+    if not isinstance(out, str | os.PathLike):
+        raise UsageError(f"out is {out!r}; expected the path of a directory")
     target = Path(out)
+    responses = technique.trials(
+        signal, trials=trials, noise_sd=float(noise_sd), first=signal[0], rng=rng
+    )
     created = _prepare(target)
     digits = max(2, len(str(sessions)))
     suffix = "ecephys" if kind == "spikes" else "ophys"
@@ -170,7 +161,7 @@ def write_nwb(
     partials = [f.with_name(f".{f.name}{_PARTIAL}") for f in finals]
     try:
         for s, partial in enumerate(partials):
-            content = _session_bytes(layout, signal[s], ids, s, digits, rng)
+            content = session_bytes(layout, responses[s], ids, s, digits, rng)
             with open(partial, "xb") as file:
                 file.write(content)
                 file.flush()
@@ -191,37 +182,31 @@ def write_nwb(
     return finals
 
 
-def spike_gain(signal: np.ndarray, *, noise_sd: float, trials: int, window_s: float) -> float:
-    """Return the spikes per second that one unit of activation stands for.
-
-    The modality ``counts`` makes of a value x the number c * Poisson(x / c), with c the square
-    of `noise_sd` over the first session's mean rectified value. Here the Poisson number is the
-    sum over a stimulus's trials, each with mean x / (c * trials), so that a mean rate is the
-    modality's response times 1 / (c * trials * window_s).
+def kind_and_modality(kind: str | None, modality: str | None) -> tuple[str, str]:
+    """Return what is written and the modality that makes it; each is found from the other.
 
     Raises
     ------
     UsageError
-        If there is no noise, or nothing is active: then no finite number of spikes will do.
+        If one is unknown, does not measure activity, or the two do not fit.
     """
-    mean = float(np.nanmean(np.maximum(signal[0], 0)))
-    if noise_sd == 0:
+    if modality is None:
+        kind = "spikes" if kind is None else kind
+        if kind not in KINDS:
+            raise UsageError(f"unknown kind {kind!r}; {nearest(str(kind), KINDS)}")
+        return kind, KINDS[kind]
+    technique = modalities.get(modality)
+    if "activity" not in technique.measures:
         raise UsageError(
-            "noise_sd is 0, but spikes are noisy by nature; use a noise above 0, or kind='dff'"
+            f"modality {modality!r} measures {', '.join(technique.measures)}; only activity can "
+            "be written as NWB"
         )
-    if mean == 0:
+    if kind not in (None, technique.writes):
         raise UsageError(
-            "no unit is active in the first session, so spikes have no scale; use kind='dff'"
+            f"modality {modality!r} is written as {technique.writes}, not as {kind!r}; leave out "
+            "one of kind (--kind) and modality (--modality)"
         )
-    return mean / (noise_sd**2 * trials * window_s)
-
-
-def dff_gain(signal: np.ndarray) -> float:
-    """Return the dF/F that one unit of activation stands for: its 99th percentile becomes 1."""
-    top = float(np.nanpercentile(np.abs(signal), 99))
-    if top == 0:
-        top = float(np.nanmax(np.abs(signal)))
-    return 1 / top if top > 0 else 1.0
+    return technique.writes, modality
 
 
 def _checked_signal(signal: Any) -> np.ndarray:
@@ -309,211 +294,3 @@ def _prepare(target: Path) -> bool:
             "directory"
         ) from error
     return True
-
-
-def _session_bytes(
-    layout: _Layout,
-    signal: np.ndarray,
-    ids: np.ndarray,
-    session: int,
-    digits: int,
-    rng: np.random.Generator,
-) -> bytes:
-    """Return one session's file.
-
-    It is built in memory: then a full disk is an error of one plain write, and not of HDF5 in
-    the middle of closing a file.
-    """
-    import pynwb
-
-    recorded = np.isfinite(signal).all(axis=0)
-    nwbfile = _empty_file(layout, session, digits, rng)
-    order = rng.permutation(np.repeat(np.arange(len(layout.stimuli)), layout.trials))
-    start = _add_trials(nwbfile, layout, order)
-    if layout.kind == "spikes":
-        _add_spikes(nwbfile, layout, signal[:, recorded][order], start, ids[recorded], rng)
-    else:
-        _add_dff(nwbfile, layout, signal[:, recorded][order], ids[recorded], rng)
-    with h5py.File("memory.nwb", "w", driver="core", backing_store=False) as memory:
-        io = pynwb.NWBHDF5IO(file=memory, mode="w")
-        io.write(nwbfile)
-        memory.flush()
-        return bytes(memory.id.get_file_image())
-
-
-def _empty_file(layout: _Layout, session: int, digits: int, rng: np.random.Generator) -> Any:
-    """Return an NWB file with everything but the data."""
-    import pynwb
-
-    start = _FIRST_SESSION + timedelta(days=session)
-    per = "Hz" if layout.kind == "spikes" else "dF/F"
-    identifier = hashlib.sha256(rng.bytes(16)).hexdigest()[:32]
-    return pynwb.NWBFile(
-        session_description=layout.description,
-        identifier=f"{layout.subject}-{session + 1:0{digits}d}-{identifier}",
-        session_start_time=start,
-        file_create_date=start,
-        timestamps_reference_time=start,
-        session_id=f"{session + 1:0{digits}d}",
-        experimenter=["Lab, Virtual"],
-        institution="lrplan",
-        lab="lrplan",
-        experiment_description="An artificial neural network, recorded as if it were a circuit.",
-        keywords=["virtual recording", "artificial neural network", "learning rule"],
-        notes=(
-            f"One unit of the network's activation is {layout.gain:.9g} {per}; the noise of a mean "
-            f"over {layout.trials} trials has a standard deviation of {layout.noise_sd:.9g} of "
-            "these units (spikes: its root mean square in the first session)."
-        ),
-        subject=pynwb.file.Subject(
-            subject_id=layout.subject,
-            description="An artificial neural network, not an animal.",
-            # NCBI's taxon for what has no species: "synthetic construct".
-            species="http://purl.obolibrary.org/obo/NCBITaxon_32630",
-            sex="U",
-            age=f"P{session + 1}D",
-        ),
-    )
-
-
-def _add_trials(nwbfile: Any, layout: _Layout, order: np.ndarray) -> np.ndarray:
-    """Add the table of trials and return their start times."""
-    from hdmf.common import VectorData
-    from pynwb.epoch import TimeIntervals
-
-    period = layout.window_s + layout.gap_s
-    start: np.ndarray = layout.gap_s + np.arange(len(order)) * period
-    if layout.kind == "dff":
-        # Edges as quotients of whole numbers: exact, where sums of 0.1 are not.
-        gap, window = round(layout.gap_s * layout.rate_hz), round(layout.window_s * layout.rate_hz)
-        frame = gap + np.arange(len(order)) * (gap + window)
-        start, stop = frame / layout.rate_hz, (frame + window) / layout.rate_hz
-    else:
-        stop = start + layout.window_s
-    names = [layout.stimuli[k] for k in order]
-    columns = [
-        VectorData(name="start_time", description="Start of the trial in s", data=start),
-        VectorData(name="stop_time", description="End of the trial in s", data=stop),
-        VectorData(name="stimulus_name", description="The stimulus that was shown", data=names),
-    ]
-    nwbfile.trials = TimeIntervals(
-        name="trials",
-        description="One row for each presentation of a stimulus",
-        columns=columns,
-        id=np.arange(len(order)),
-    )
-    return start
-
-
-def _add_spikes(
-    nwbfile: Any,
-    layout: _Layout,
-    signal: np.ndarray,
-    start: np.ndarray,
-    ids: np.ndarray,
-    rng: np.random.Generator,
-) -> None:
-    """Add Poisson spikes of the units, uniform over the window of each trial."""
-    from hdmf.common import VectorData, VectorIndex
-    from pynwb.misc import Units
-
-    expected = np.maximum(signal, 0) * layout.gain * layout.window_s  # (trial, unit)
-    counts = rng.poisson(expected).T  # unit by unit, as the table keeps them
-    trial = np.repeat(np.broadcast_to(np.arange(len(start)), counts.shape).ravel(), counts.ravel())
-    unit = np.repeat(np.arange(len(counts)), counts.sum(axis=1))
-    times = start[trial] + layout.window_s * rng.random(len(trial))
-    # start + window * 0.999... can round up to the stop, which is outside.
-    times = np.minimum(times, np.nextafter(start + layout.window_s, -np.inf)[trial])
-    times = times[np.lexsort((times, unit))]
-    spikes = VectorData(name="spike_times", description="Spike times in s", data=times)
-    columns = [
-        spikes,
-        VectorIndex(name="spike_times_index", data=np.cumsum(counts.sum(axis=1)), target=spikes),
-        *_tracking(layout, ids),
-    ]
-    nwbfile.units = Units(
-        name="units",
-        description="Units of one layer of the network",
-        columns=columns,
-        id=np.arange(len(counts)),
-        resolution=1e-9,
-    )
-
-
-def _tracking(layout: _Layout, ids: np.ndarray) -> list[Any]:
-    """Return the column that says which unit is which in other sessions."""
-    from hdmf.common import VectorData
-
-    if not layout.tracked:
-        return []
-    text = "The same number in every session for the same unit"
-    return [VectorData(name="tracking_id", description=text, data=list(ids.tolist()))]
-
-
-def _add_dff(
-    nwbfile: Any, layout: _Layout, signal: np.ndarray, ids: np.ndarray, rng: np.random.Generator
-) -> None:
-    """Add dF/F that is flat in the window of each trial and near 0 between trials."""
-    from hdmf.backends.hdf5 import H5DataIO
-    from hdmf.common import VectorData, VectorIndex
-    from pynwb.ophys import DfOverF, ImageSegmentation, OpticalChannel, RoiResponseSeries
-
-    trials, units = signal.shape
-    gap, window = round(layout.gap_s * layout.rate_hz), round(layout.window_s * layout.rate_hz)
-    sd = layout.noise_sd * np.sqrt(layout.trials)
-    response = layout.gain * (signal + sd * rng.standard_normal(signal.shape))
-    frames = np.empty((trials, gap + window, units), dtype=np.float32)
-    frames[:, :gap] = _BASELINE_SD * rng.standard_normal((trials, gap, units), dtype=np.float32)
-    frames[:, gap:] = response[:, None]
-    tail = _BASELINE_SD * rng.standard_normal((gap, units), dtype=np.float32)
-    data = np.concatenate([frames.reshape(-1, units), tail])
-    device = nwbfile.create_device(name="Microscope", description="Virtual two-photon microscope")
-    plane = nwbfile.create_imaging_plane(
-        name="ImagingPlane",
-        optical_channel=OpticalChannel(
-            name="OpticalChannel", description="Virtual channel", emission_lambda=510.0
-        ),
-        description="One layer of the network",
-        device=device,
-        excitation_lambda=920.0,
-        imaging_rate=layout.rate_hz,
-        indicator="none",
-        location="layer of an artificial neural network",
-    )
-    module = nwbfile.create_processing_module(name="ophys", description="Virtual imaging")
-    segmentation, container = ImageSegmentation(), DfOverF()
-    module.add(segmentation)
-    module.add(container)
-    pixels = np.zeros(units, dtype=[("x", "u4"), ("y", "u4"), ("weight", "f4")])
-    side = int(np.ceil(np.sqrt(units)))
-    pixels["x"], pixels["y"], pixels["weight"] = (
-        np.arange(units) % side,
-        np.arange(units) // side,
-        1,
-    )
-    mask = VectorData(name="pixel_mask", description="One pixel for each unit", data=pixels)
-    table = segmentation.create_plane_segmentation(
-        name="PlaneSegmentation",
-        description="One region of one pixel for each unit",
-        imaging_plane=plane,
-        columns=[
-            mask,
-            VectorIndex(name="pixel_mask_index", data=np.arange(1, units + 1), target=mask),
-            *_tracking(layout, ids),
-        ],
-        id=np.arange(units),
-    )
-    region = table.create_roi_table_region(
-        description="All units", region=list(range(units)), name="rois"
-    )
-    series = RoiResponseSeries(
-        name="RoiResponseSeries",
-        description="dF/F of each unit: its response held over the trial, near 0 between trials",
-        data=H5DataIO(data, compression="gzip", compression_opts=1, shuffle=True),
-        rois=region,
-        unit="n.a.",
-        # Frames are timed by their middle, so that none lies on the edge of a trial.
-        starting_time=0.5 / layout.rate_hz,
-        rate=layout.rate_hz,
-    )
-    container.add_roi_response_series(series)

@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 
 from lrplan.arguments import generator
-from lrplan.classifiers.splits import organism_folds
+from lrplan.classifiers import seeded
+from lrplan.classifiers.splits import Splits, count_groups
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
@@ -25,7 +26,10 @@ from lrplan.tell.intervals import Bootstrap, Interval
 from lrplan.threads import threads
 
 if TYPE_CHECKING:
-    from lrplan.classifiers.rule_classifier import RuleClassifier
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from lrplan.classifiers.calibrated import Calibrated
     from lrplan.cohort.store import Cohort
 
 FOLDS = 5
@@ -125,6 +129,47 @@ class Forecast:
             "warnings": self.warnings,
         }
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return the accuracies: one row per condition, with interval and chance.
+
+        Rows are ``known``, ``animal`` and the conditions of `held_out`; columns are ``accuracy``,
+        ``low``, ``high`` (NaN where there is none) and ``chance``. The confusion is a labelled
+        array of its own: ``forecast.confusion.to_dataframe()`` is its long form.
+        """
+        import pandas as pd
+
+        rows = {"known": self.accuracy, "animal": self.animal, **self.held_out}
+        columns = ["accuracy", "low", "high", "chance"]
+        missing = (float("nan"),) * 3
+        values = [
+            (*((i.mean, i.low, i.high) if i else missing), self.chance) for i in rows.values()
+        ]
+        return pd.DataFrame(values, index=pd.Index(rows, name="condition"), columns=columns)
+
+    def summary(self) -> str:
+        """Return the text that ``lrplan design`` prints."""
+        from lrplan.tell.texts import forecast_lines
+        from lrplan.texts import text
+
+        return text(forecast_lines(self))
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the confusion, as `lrplan.plot_confusion` does."""
+        from lrplan.pictures import draw
+
+        return draw("plot_confusion", self, ax=ax)
+
+    def __repr__(self) -> str:
+        from lrplan.tell.texts import forecast_repr
+
+        return forecast_repr(self)
+
+    def _repr_html_(self) -> str:
+        from lrplan.tell.texts import forecast_lines
+        from lrplan.texts import html
+
+        return html(forecast_lines(self))
+
 
 def forecast(
     cohort: Cohort | str | Path,
@@ -134,7 +179,7 @@ def forecast(
     shuffle_labels: bool = False,
     split: str = "organism",
     held_out: bool = True,
-    classifier: RuleClassifier | None = None,
+    classifier: Calibrated | None = None,
 ) -> Forecast:
     """Forecast how well a Design tells the rules of a cohort apart.
 
@@ -153,7 +198,7 @@ def forecast(
         and so flatters the accuracy.
     held_out : bool, default True
         Whether to hold out architectures, tasks and hyperparameter settings, too.
-    classifier : RuleClassifier, optional
+    classifier : Calibrated, optional
         Cloned and fitted for each fold; by default one with its default settings.
 
     Returns
@@ -180,11 +225,8 @@ def forecast(
     check_design(design)
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}; {nearest(split, SPLITS)}")
-    streams = Streams.draw(generator(rng))
-    made = [
-        observe_cohort(cohort, design, rng=streams.rng("recording", repeat))
-        for repeat in range(REPEATS)
-    ]
+    streams, recorders = draw_streams(generator(rng))
+    made = [observe_cohort(cohort, design, rng=r) for r in recorders]
     if shuffle_labels:
         made = [t.telling("rule", shuffle=streams.rng("shuffled labels")) for t in made]
     check_rules(made[0], cohort.name)
@@ -195,9 +237,9 @@ def forecast(
     tests = [within_known(t, groups, streams, repeat) for repeat, t in enumerate(repeats)]
     if held_out:
         for name, label in HELD_OUT.items():
-            values, index = np.unique(some.label(label), return_inverse=True)
-            if len(values) > 1:
-                tests.append(Tested(some, index, (name,)))
+            whole = Splits.of_folds(some.label(label))
+            if len(whole) > 1:
+                tests.append(Tested(some, whole, (name,)))
     found = cross_predict(tests, groups, streams=streams, classifier=classifier)
     known = found[:REPEATS]
     unseen = {t.purpose[0]: p for t, p in zip(tests[REPEATS:], found[REPEATS:], strict=True)}
@@ -237,6 +279,17 @@ def forecast(
     )
 
 
+def draw_streams(
+    rng: np.random.Generator,
+) -> tuple[Streams, list[np.random.Generator]]:
+    """Draw the streams of a forecast, and the source of units and noise of each repeat.
+
+    The sources are drawn and not keyed, so that a seed records what it has always recorded.
+    """
+    streams = Streams.draw(rng)
+    return streams, [np.random.default_rng(int(s)) for s in rng.integers(2**63, size=REPEATS)]
+
+
 def check_design(design: object) -> None:
     """Raise `UsageError` for what is no Design."""
     if not isinstance(design, Design):
@@ -268,20 +321,20 @@ def check_rules(trajectories: Trajectories, cohort: str, least: int = FOLDS) -> 
 
 @dataclass(frozen=True)
 class Tested:
-    """Recordings that are told by classifiers which did not see their fold.
+    """Recordings that are told by classifiers which did not see their group.
 
     Parameters
     ----------
     trajectories : Trajectories
         The recordings.
-    fold : array (recording,) of int
-        In which each is tested.
+    splits : Splits
+        One round, in which each is tested once.
     purpose : tuple of str or int
         Keys the classifiers.
     """
 
     trajectories: Trajectories
-    fold: np.ndarray
+    splits: Splits
     purpose: tuple[str | int, ...]
 
 
@@ -289,8 +342,8 @@ def within_known(
     trajectories: Trajectories, groups: np.ndarray, streams: Streams, repeat: int
 ) -> Tested:
     """Return the test within known conditions: groups are dealt into folds."""
-    fold = organism_folds(trajectories.y, groups, FOLDS, streams.rng("folds", repeat))
-    return Tested(trajectories, fold, ("known", repeat))
+    folds = Splits.dealt(trajectories.y, groups, folds=FOLDS, rng=streams.rng("folds", repeat))
+    return Tested(trajectories, folds, ("known", repeat))
 
 
 def cross_predict(
@@ -298,7 +351,7 @@ def cross_predict(
     groups: np.ndarray,
     *,
     streams: Streams,
-    classifier: RuleClassifier | None = None,
+    classifier: Calibrated | None = None,
 ) -> list[Probabilities]:
     """Predict each recording by classifiers that did not see its fold.
 
@@ -310,37 +363,35 @@ def cross_predict(
         What the classifier keeps together in its own cross-validation.
     streams : Streams
         Seeds the classifiers.
-    classifier : RuleClassifier, optional
+    classifier : Calibrated, optional
         What to clone and fit.
 
     Returns
     -------
     list of Probabilities
-        For each test; missing where the training folds lack a rule.
+        For each test; missing where training lacks two groups of a rule.
     """
-    from sklearn.base import clone
+    from lrplan.classifiers.calibrated_forest import calibrated_forest
 
-    from lrplan.classifiers.rule_classifier import RuleClassifier
-
-    base = RuleClassifier() if classifier is None else classifier
+    base = calibrated_forest() if classifier is None else classifier
     features = [t.trajectories.features().values for t in tests]
 
-    def predict(task: tuple[int, int]) -> np.ndarray:
-        place, k = task
-        y, train = tests[place].trajectories.y, tests[place].fold != k
+    def predict(task: tuple[int, np.ndarray]) -> np.ndarray:
+        place, test = task
+        y, train = tests[place].trajectories.y, ~test
         kinds = np.unique(y)
-        if len(np.unique(y[train])) < len(kinds):
-            return np.full(((~train).sum(), len(kinds)), np.nan)
-        seed = streams.seed("classifier", *tests[place].purpose)
-        model = clone(base).set_params(random_state=seed)
-        model.fit(features[place][train], y[train], groups[train])
-        return model.predict_proba(features[place][~train])
+        # Choosing settings takes two of each rule.
+        if count_groups(y[train], groups[train], kinds).min() < 2:
+            return np.full((test.sum(), len(kinds)), np.nan)
+        model = seeded(base, streams.seed("classifier", *tests[place].purpose))
+        model.fit(features[place][train], y[train], groups=groups[train])
+        return model.predict_proba(features[place][test])
 
-    tasks = [(place, int(k)) for place, t in enumerate(tests) for k in np.unique(t.fold)]
+    tasks = [(place, test) for place, t in enumerate(tests) for test in t.splits]
     out = [np.full((len(groups), len(np.unique(t.trajectories.y))), np.nan) for t in tests]
     with ThreadPoolExecutor(threads()) as pool:
-        for (place, k), p in zip(tasks, pool.map(predict, tasks), strict=True):
-            out[place][tests[place].fold == k] = p
+        for (place, test), p in zip(tasks, pool.map(predict, tasks), strict=True):
+            out[place][test] = p
     return [
         Probabilities.of(p, np.unique(t.trajectories.y), t.trajectories.labels)
         for p, t in zip(out, tests, strict=True)

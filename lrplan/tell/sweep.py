@@ -16,14 +16,14 @@ from lrplan.classifiers.bagging import out_of_bag_votes
 from lrplan.cohort import as_cohort
 from lrplan.errors import UsageError
 from lrplan.measure.design import Design, Schedule
-from lrplan.measure.recording import check_held, draw_key, usable
 from lrplan.measure.trajectories import Observed, Trajectories, observe_designs
+from lrplan.measure.virtual import check_held, draw_key, usable
 from lrplan.randomness import Streams
 from lrplan.tell.forecast import (
-    REPEATS,
     check_design,
     check_rules,
     cross_predict,
+    draw_streams,
     recorded_whole,
     within_known,
 )
@@ -31,7 +31,7 @@ from lrplan.tell.intervals import Bootstrap
 from lrplan.threads import threads
 
 if TYPE_CHECKING:
-    from lrplan.classifiers.rule_classifier import RuleClassifier
+    from lrplan.classifiers.calibrated import Calibrated
     from lrplan.cohort.store import Cohort
 
 
@@ -45,7 +45,7 @@ def sweep(
     schedules: Schedule | Sequence[Schedule] | None = None,
     measure: str | Sequence[str] | None = None,
     shuffle_labels: bool = False,
-    classifier: RuleClassifier | None = None,
+    classifier: Calibrated | None = None,
 ) -> xr.Dataset:
     """Forecast the accuracy for every combination of units, noise and schedule.
 
@@ -73,7 +73,7 @@ def sweep(
         and no such dimension.
     shuffle_labels : bool, default False
         Whether organisms swap rules at random: the accuracy must then be chance.
-    classifier : RuleClassifier, optional
+    classifier : Calibrated, optional
         Tested in five folds for each combination: then each is what `forecast` with the same
         `rng` and classifier finds, at the price of as many forecasts.
 
@@ -108,7 +108,8 @@ def sweep(
         populations = usable(cohort, asked, None)
         check_held(cohort, asked, populations)
         whole |= dict.fromkeys(recorded_whole(cohort, asked, populations))
-    streams = Streams.draw(generator(rng))
+    streams, recorders = draw_streams(generator(rng))
+    keys = [draw_key(r) for r in recorders]
     found = [
         _sweep_measure(
             cohort,
@@ -116,6 +117,7 @@ def sweep(
             units=counts,
             noise=levels,
             schedules=planned,
+            keys=keys,
             streams=streams,
             shuffle_labels=shuffle_labels,
             classifier=classifier,
@@ -170,21 +172,22 @@ def _sweep_measure(
     units: list[int],
     noise: list[float],
     schedules: list[Schedule],
+    keys: list[int],
     streams: Streams,
     shuffle_labels: bool,
-    classifier: RuleClassifier | None,
+    classifier: Calibrated | None,
 ) -> tuple[np.ndarray, int, set[str]]:
     """Return mean, low and high for (units, noise, schedule), the number of rules, what is lost."""
     populations = usable(cohort, design, None)
     shape = (len(units), len(noise), len(schedules))
     cells = list(np.ndindex(shape))
-    right = np.empty((len(cells), REPEATS, len(populations)))
+    right = np.empty((len(cells), len(keys), len(populations)))
     lost: set[str] = set()
-    for repeat in range(REPEATS):
+    for repeat, key in enumerate(keys):
         observed = observe_designs(
             cohort,
             design,
-            key=draw_key(streams.rng("recording", repeat)),
+            key=key,
             populations=populations,
             units=units,
             noise=noise,
@@ -215,7 +218,7 @@ def _right(
     cohort: str,
     streams: Streams,
     repeat: int,
-    classifier: RuleClassifier | None,
+    classifier: Calibrated | None,
 ) -> np.ndarray:
     """Return whether each recording's rule was found, (cell, recording).
 
@@ -249,7 +252,7 @@ def accuracy_by_units(
     design: Design,
     *,
     rng: np.random.Generator | int,
-    classifier: RuleClassifier | None = None,
+    classifier: Calibrated | None = None,
 ) -> xr.Dataset:
     """Return a `sweep` over units around the design's, at its noise.
 
@@ -268,7 +271,7 @@ def accuracy_by_noise(
     design: Design,
     *,
     rng: np.random.Generator | int,
-    classifier: RuleClassifier | None = None,
+    classifier: Calibrated | None = None,
 ) -> xr.Dataset:
     """Return a `sweep` over noise around the design's, at its units.
 

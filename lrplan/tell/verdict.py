@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 
 from lrplan.arguments import generator
-from lrplan.classifiers.rule_classifier import RuleClassifier
+from lrplan.classifiers import seeded
+from lrplan.classifiers.calibrated import Calibrated
+from lrplan.classifiers.calibrated_forest import calibrated_forest
+from lrplan.classifiers.splits import Splits
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design, Schedule
-from lrplan.measure.recording import Recording
+from lrplan.measure.recording import LEARNING, Recording
 from lrplan.measure.trajectories import Features, Trajectories, observe, observe_cohort
 from lrplan.randomness import Streams
 from lrplan.registry import nearest
@@ -26,6 +28,9 @@ from lrplan.tell.intervals import Bootstrap, Interval
 from lrplan.terms import POSITIONS
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
     from lrplan.cohort.store import Cohort
 
 MODALITY_OF = {"spikes": "counts", "dff": "ideal", "virtual": "ideal"}
@@ -114,6 +119,40 @@ class Verdict:
             "warnings": self.warnings,
         }
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return each rule's ``probability`` and whether it is ``in_set``, the likeliest first."""
+        import pandas as pd
+
+        rows = sorted(self.probabilities.items(), key=lambda item: -item[1])
+        return pd.DataFrame(
+            [(rule, p, rule in self.set) for rule, p in rows],
+            columns=["rule", "probability", "in_set"],
+        ).set_index("rule")
+
+    def summary(self) -> str:
+        """Return the text that ``lrplan score`` prints."""
+        from lrplan.tell.texts import verdict_lines
+        from lrplan.texts import text
+
+        return text(verdict_lines(self))
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the probability of each rule, with chance, and mark the rules that are excluded."""
+        from lrplan.pictures import draw
+
+        return draw("plot_verdict", self, ax=ax)
+
+    def __repr__(self) -> str:
+        from lrplan.tell.texts import verdict_repr
+
+        return verdict_repr(self)
+
+    def _repr_html_(self) -> str:
+        from lrplan.tell.texts import verdict_lines
+        from lrplan.texts import html
+
+        return html(verdict_lines(self))
+
 
 def infer_noise(recording: Recording) -> float:
     """Estimate the noise of a recording's responses from how its trials vary.
@@ -130,15 +169,17 @@ def infer_noise(recording: Recording) -> float:
     DataError
         If no stimulus was repeated, so that nothing shows the noise.
     """
-    response = recording.data["activity"].values[0, 0]
-    sem = recording.data["activity_sem"].values[0, 0] if "activity_sem" in recording.data else None
+    # Of each area on its own: differences between areas are no signal.
+    first = recording.data.isel(session=0)
+    response = first["activity"].values
+    sem = first["activity_sem"].values if "activity_sem" in first else None
     if sem is None or not np.isfinite(sem).any():
         raise DataError(
             f"{recording.source} repeats no stimulus in its first session, so its noise cannot be "
             "estimated; name it with --noise, or record at least 2 trials per stimulus"
         )
     noise = float(np.nanmean(sem**2))
-    total = float(np.nanvar(response))
+    total = float(np.mean(np.nanvar(response, axis=(1, 2))))
     if total == 0:
         raise DataError(f"{recording.source}: all responses of the first session are equal")
     return float(np.sqrt(noise / max(total - noise, LEAST_SIGNAL * total)))
@@ -173,6 +214,8 @@ def infer_design(
     units = min(counts)
     if recording.tracked:
         units = int(seen.all(axis=1).sum(axis=-1).min())
+    else:
+        units = int(seen.sum(axis=-1).min())
     if max(counts) != units:
         warnings.append(
             f"sessions have {min(counts)} to {max(counts)} units; {units} of each are used"
@@ -225,15 +268,15 @@ def infer_design(
 def _fit_to(recording: Recording, design: Design, rng: np.random.Generator) -> Recording:
     """Cut a recording down to what its design says."""
     sessions = design.schedule.sessions or recording.sessions
-    data = recording.data
+    # Observables take means: single trials need not be copied with each shuffle.
+    data = recording.data.drop_dims("trial", errors="ignore")
     if sessions < recording.sessions:
         places = np.floor(np.linspace(0, recording.sessions - 1, sessions) + 0.5).astype(int)
         data = data.isel(session=places)
     if design.stimuli is not None and design.stimuli < data.sizes["stimulus"]:
         kept = np.sort(rng.permutation(data.sizes["stimulus"])[: design.stimuli])
         data = data.isel(stimulus=kept)
-    cut = Recording(data, recording.source, recording.kind, recording.tracked, recording.ingest)
-    return cut.equalised(design.unit_count, rng=rng)
+    return replace(recording, data=data).equalised(design.unit_count, rng=rng)
 
 
 def score(
@@ -244,7 +287,7 @@ def score(
     without: str | Sequence[str] = (),
     position: str = "unknown",
     noise: float | None = None,
-    classifier: RuleClassifier | None = None,
+    classifier: Calibrated | None = None,
 ) -> Verdict:
     """Score a recording against organisms whose rules are known.
 
@@ -265,7 +308,7 @@ def score(
         Where the recorded area lies; if it is unknown, the position is no feature.
     noise : float, optional
         Noise of a response as a fraction of the signal; by default estimated from trials.
-    classifier : RuleClassifier, optional
+    classifier : Calibrated, optional
         Cloned and fitted; by default one with its default settings.
 
     Returns
@@ -290,6 +333,15 @@ def score(
             f"{recording.source} holds one session; a trajectory needs at least 2 sessions of the "
             "same area over learning"
         )
+    if LEARNING in recording.data["condition"].values:
+        recording = recording.of(condition=LEARNING)
+    animals = np.unique(recording.data["animal"].values)
+    if len(animals) > 1:
+        named = ", ".join(map(str, animals[:3]))
+        raise DataError(
+            f"{recording.source} holds {len(animals)} animals ({named}); expected one: score each "
+            "alone, as recording.of(animal=...)"
+        )
     streams = Streams.draw(generator(rng))
     design, warnings = infer_design(recording, cohort, position=position, noise=noise)
     populations = _left(cohort, position, [without] if isinstance(without, str) else without)
@@ -298,11 +350,11 @@ def score(
     virtual, dropped = made.finite(cohort.name)
     if dropped:
         warnings.append(f"not finite somewhere in the cohort, so left out: {', '.join(dropped)}")
-    base = RuleClassifier() if classifier is None else classifier
+    base = calibrated_forest() if classifier is None else classifier
     known, unseen = _tested(virtual, streams, base)
-    model = clone(base).set_params(random_state=streams.seed("classifier"))
+    model = seeded(base, streams.seed("classifier", "all"))
     train = virtual.features()
-    model.fit(train.values, virtual.y, virtual.organisms)
+    model.fit(train.values, virtual.y, groups=virtual.organisms)
     fitted = _fit_to(recording, design, streams.rng("cut"))
     fitted = fitted if position == "unknown" else _placed(fitted, position)
 
@@ -324,7 +376,7 @@ def score(
     # virtual recordings, all rules together (after split conformal prediction; Vovk et al. 2005).
     threshold = float(np.quantile(known.of_truth, EXCLUDED_AT, method="lower"))
     left = [str(k) for k, q in zip(kinds, p, strict=True) if q >= threshold]
-    distance = _distance(train, virtual.organisms, model.kept_, values)
+    distance = _distance(train, virtual.organisms, values)
     reasons = []
     if len(left) != 1:
         reasons.append(
@@ -376,13 +428,13 @@ def _left(cohort: Cohort, position: str, without: Sequence[str]) -> np.ndarray:
 
 
 def _tested(
-    virtual: Trajectories, streams: Streams, base: RuleClassifier
+    virtual: Trajectories, streams: Streams, base: Calibrated
 ) -> tuple[Probabilities, Probabilities | None]:
     """Return what virtual recordings say within known conditions, and held-out architectures."""
     tests = [within_known(virtual, virtual.organisms, streams, 0)]
-    architectures, index = np.unique(virtual.label("architecture"), return_inverse=True)
+    architectures = Splits.of_folds(virtual.label("architecture"))
     if len(architectures) > 1:
-        tests.append(Tested(virtual, index, ("architecture",)))
+        tests.append(Tested(virtual, architectures, ("architecture",)))
     found = cross_predict(tests, virtual.organisms, streams=streams, classifier=base)
     return found[0], found[1] if len(found) > 1 else None
 
@@ -403,11 +455,9 @@ def _placed(recording: Recording, position: str) -> Recording:
     return replace(recording, data=recording.data.assign_coords(position=("population", where)))
 
 
-def _distance(
-    train: Features, organisms: np.ndarray, kept: np.ndarray, values: np.ndarray
-) -> dict[str, float]:
+def _distance(train: Features, organisms: np.ndarray, values: np.ndarray) -> dict[str, float]:
     """Compare the recording's distance to virtual ones with theirs to other organisms'."""
-    known = train.values[:, kept]
+    known = train.values
     centre = np.median(known, axis=0)
     low, high = np.quantile(known, [0.1, 0.9], axis=0)
     spread = np.where(high > low, high - low, 1)
@@ -428,7 +478,7 @@ def _distance(
 
     scale = np.sqrt(placed.shape[1])
     typical = nearest_mean(placed, organisms) / scale
-    value = float(nearest_mean(place(np.nan_to_num(values[:, kept])), None).mean() / scale)
+    value = float(nearest_mean(place(np.nan_to_num(values)), None).mean() / scale)
     return {"value": value, "quantile": float((typical < value).mean())}
 
 

@@ -52,9 +52,9 @@ class ClassifierContract(Contract):
         grouped = self._make().fit(x, y, organisms).out_of_fold_
         leaking = self._make().fit(x, y).out_of_fold_
         known = (leaking.argmax(axis=1) == y).mean()
-        assert known > 0.5, "without groups each row is its own: copies must be recognised"
+        assert known > 0.6, "without groups each row is its own: copies must be recognised"
         accuracy = (grouped.argmax(axis=1) == y).mean()
-        assert accuracy < min(0.45, known - 0.1), (
+        assert accuracy < 0.45, (
             f"out-of-fold accuracy {accuracy:.2f} where only copies of an organism could be known "
             "again; inner folds must keep groups together"
         )
@@ -111,13 +111,16 @@ class ClassifierContract(Contract):
         with refused(UsageError, "an unknown setting", f"nearest: .*{known}"):
             self._make().set_params(grid={known + "x": [1]}).fit(x, y, organisms)
 
-    def test_folds_and_workers_that_cannot_be_are_refused(self) -> None:
-        """Both are checked in `fit`."""
+    def test_folds_workers_and_seeds_that_cannot_be_are_refused(self) -> None:
+        """All are checked in `fit`."""
         x, y, organisms = _trajectories(organisms=16)
         with refused(UsageError, "folds=1", "folds is 1; expected"):
             self._make().set_params(folds=1).fit(x, y, organisms)
         with refused(UsageError, "workers=0", "workers is 0; expected"):
             self._make(workers=0).fit(x, y, organisms)
+        said = "random_state is None; expected a whole number"
+        with refused(UsageError, "random_state=None", said):
+            self._make(random_state=None).fit(x, y, organisms)
 
 
 def _trajectories(

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from lrplan.cohort.spec import OrganismSpec
-from lrplan.measure.observables import Family
+from lrplan.measure.observables import Family, stored_families
 from lrplan.simulate.learn.batches import first_images
 from lrplan.simulate.learn.passes import StackPass, goes_as_one, over_stack
-from lrplan.simulate.learn.storage import Storage, stored_families
+from lrplan.simulate.learn.storage import Storage
 from lrplan.simulate.network import Network, layer_positions, trial_pass
 from lrplan.simulate.tasks import Data, Task
 

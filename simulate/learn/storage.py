@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lrplan.measure.observables import Family, Observable, families
-
-STORED_FAMILIES = ("act", "grad", "weight")
-"""The 45 statistics of Nayebi et al. (2020), whatever else is registered."""
+from lrplan.measure.observables import Observable, stored_families
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +36,6 @@ class Storage:
     pair_stimuli: int = 4
     validation: int = 64
     bits: int = 8
-
-
-def stored_families() -> list[Family]:
-    """Return the families of observables that are stored of every organism, in that order."""
-    return [families.get(name) for name in STORED_FAMILIES]
 
 
 def stored_observables() -> list[Observable]:

@@ -86,6 +86,7 @@ def plan() -> Forecast:
         design=Design(units=12),
         split="organism",
         accuracy=Interval(0.9, 0.85, 0.95),
+        animal=Interval(0.95, 0.9, 0.98),
         bits=Interval(0.5, 0.4, float("nan")),
         held_out={
             "architecture": Interval(0.7, 0.6, 0.8),
@@ -119,6 +120,7 @@ def verdict() -> Verdict:
         },
         design=Design(units=12, schedule=Schedule(sessions=3)),
         probabilities={"adam": 0.08, "sgdm": 0.92},
+        areas=[{"animal": "m1", "area": "V1", "probabilities": {"adam": 0.08, "sgdm": 0.92}}],
         set=["sgdm"],
         answer="sgdm",
         reasons=[],

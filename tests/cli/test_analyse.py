@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+from typing import Annotated
 
+import numpy as np
 import pytest
 import xarray as xr
+
+from lrplan.analyses import FLAG, WHOLES, Analysis, Option, Result, analyses
 
 
 def test_table_names_the_cohort_and_every_figure(cli, tiny_cohort_path):
@@ -55,10 +59,12 @@ def test_netcdf_holds_the_labelled_arrays(cli, tiny_cohort_path, tmp_path):
     ("arguments", "text"),
     [
         (("clusterin",), "unknown analysis 'clusterin'; nearest: clustering"),
-        (("clustering", "--splits", 3), "clustering has no --splits; it takes --measure"),
+        (("clustering", "--splits", 3), "clustering has no --splits; "),
         (("thirds", "--measure", "act"), "unknown measure 'act'"),
         (("thirds", "--classifier", "forest"), "unknown classifier 'forest'"),
-        (("subsampling", "--samples", "two"), "'two' is not a whole number"),
+        (("separation", "--splts=3"), "separation has no --splts; nearest: --splits, --split"),
+        (("subsampling", "--samples", "two"), "'--samples': 'two'; expected a whole number or"),
+        (("importance", "--measure", "activity,weights"), "unknown measure 'activity,weights'"),
         (("thirds", "--out", "a.txt"), "--out a.txt: expected a name that ends in .csv, .nc"),
         (("thirds", "--plot", "a.txt"), "--plot a.txt: expected a name"),
         (("separation", "--splits", 1000), "1000 splits were asked"),
@@ -70,6 +76,52 @@ def test_a_mistake_is_named(cli, tiny_cohort_path, arguments, text):
     assert ran.code == 2
     assert text in ran.err
     assert ran.err.count("\n") == 1 and ran.out == ""
+
+
+def test_an_analysis_shows_its_own_options_and_their_defaults(cli):
+    ran = cli("analyse", "equal_performance", "--help")
+    assert ran.code == 0
+    shown = " ".join(ran.out.split())
+    for text in ("--match NAME", "none,organisms,checkpoints,lowest", "--tolerance", "0.02"):
+        assert text in shown
+    assert "--period" not in shown
+    ran = cli("analyse", "--help")
+    assert ran.code == 0
+    assert "lrplan analyse NAME --help" in " ".join(ran.out.split())
+
+
+def test_options_may_come_before_the_name(cli, tiny_cohort_path):
+    line = ("--shuffle-labels", "--measure", "activity", "--json", "-q")
+    before = cli("analyse", *line, "clustering", tiny_cohort_path)
+    after = cli("analyse", "clustering", tiny_cohort_path, *line)
+    assert before.code == after.code == 0
+    assert before.json() == after.json()
+
+
+def count(
+    cohort: object,
+    *,
+    rng: np.random.Generator,
+    steps: Annotated[list[int], Option("How many.", WHOLES, metavar="N")] = (1, 2),
+    down: Annotated[bool, Option("From above.", FLAG)] = False,
+) -> Result:
+    """Count steps."""
+    data = xr.Dataset({"height": ("step", [float(s) for s in steps])}, {"step": list(steps)})
+    return Result("counting", "tiny", {"steps": steps, "down": down}, data, "height", [])
+
+
+def test_options_of_a_plug_in_reach_it(cli, tiny_cohort_path, monkeypatch):
+    analyses.names()
+    monkeypatch.setattr(analyses, "_entries", dict(analyses._entries))
+    plug_in = Analysis("counting", "how many", "a test", "nothing", count, lambda *a, **k: None)
+    analyses.add("counting", plug_in)
+    assert "--steps N" in cli("analyse", "counting", "--help").out
+    ran = cli("analyse", "--down", "--steps", "3,5", "counting", tiny_cohort_path, "--json", "-q")
+    assert ran.json()["options"] == {"steps": [3, 5], "down": True}
+    assert ran.json()["rows"] == [[3, 3.0], [5, 5.0]]
+    ran = cli("analyse", "counting", tiny_cohort_path, "--stps", 3)
+    assert ran.code == 2
+    assert "counting has no --stps; nearest: --steps" in ran.err
 
 
 def test_what_the_cohort_lacks_is_named(cli, tiny_cohort_path):

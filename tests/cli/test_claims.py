@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lrplan.claims.nayebi2020 import Claim, ClaimsReport
+from lrplan.claims import Claim, ClaimsReport
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def tested(monkeypatch):
         return found
 
     found = ClaimsReport("tiny", 24, ["adam", "sgdm"], claims, ["3 organisms diverged"])
-    monkeypatch.setattr("lrplan.claims.nayebi2020.evaluate_claims", evaluate)
+    monkeypatch.setattr("lrplan.claims.evaluate_claims", evaluate)
     return asked
 
 

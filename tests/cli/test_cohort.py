@@ -5,6 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
+from lrplan import open_cohort
+from lrplan.cohort.check import check
 from lrplan.measure.observables import all_observables
 
 RULES = {"sgdm", "adam", "feedback_alignment", "information_alignment"}
@@ -29,6 +31,7 @@ def test_info_as_a_table_shows_performance_by_task_and_rule(cli, tiny_cohort_pat
     found = cli("cohort", "info", tiny_cohort_path, "--json").json()
     ran = cli("cohort", "info", tiny_cohort_path)
     assert ran.code == 0
+    assert ran.out == open_cohort(tiny_cohort_path).summary() + "\n"
     rows = [" ".join(line.split()) for line in ran.out.splitlines()]
     for rule, share in found["final_performance"]["digits"].items():
         assert f"{rule} 6 {100 * share:.1f} %" in rows
@@ -52,7 +55,7 @@ def test_organisms(cli, tiny_cohort_path):
 
 def test_the_longest_names_fit_a_line_of_100(capsys):
     from lrplan.cli import _output
-    from lrplan.cli.cohort import organism_parts
+    from lrplan.cohort.texts import organism_lines
 
     record = {
         "id": "0123456789abcdef",
@@ -67,7 +70,7 @@ def test_the_longest_names_fit_a_line_of_100(capsys):
         "layers": [],
         "final_performance": None,
     }
-    _output.show(*organism_parts([record]))
+    _output.show(*organism_lines([record]))
     [line] = [x for x in capsys.readouterr().out.splitlines() if "0123456789abcdef" in x]
     for word in ("information_alignment", "knet5_lrn", "digits_simclr", "0.0125", "diverged"):
         assert word in line
@@ -85,6 +88,7 @@ def test_check_says_sound_or_names_what_is_wrong(cli, tiny_cohort_path, tmp_path
     ran = cli("cohort", "check", tiny_cohort_path)
     assert (ran.code, ran.err) == (0, "")
     assert "sound (24 organisms, 72 populations" in " ".join(ran.out.split())
+    assert ran.out == check(tiny_cohort_path).summary() + "\n"
     copied = tmp_path / "copy.zarr"
     made = cli("cohort", "select", tiny_cohort_path, "--rule", "adam", "--out", copied, "--json")
     assert (made.code, made.err) == (0, "")
@@ -97,7 +101,7 @@ def test_check_says_sound_or_names_what_is_wrong(cli, tiny_cohort_path, tmp_path
     ran = cli("cohort", "check", copied, "--json")
     assert ran.code == 3
     found = ran.json()
-    assert (found["schema"], found["sound"]) == ("lrplan.cohort.store-check/1", False)
+    assert (found["schema"], found["sound"]) == ("lrplan.cohort-check/1", False)
     [fault] = found["findings"]
     assert (fault["level"], fault["where"]) == ("fault", "synapses/synapses")
 

@@ -61,10 +61,11 @@ def test_table_names_the_condition_of_every_figure(cli, fast, tiny_cohort_path):
     assert ran.code == 0
     lines = [" ".join(line.split()) for line in ran.out.splitlines()]
     [known] = [i for i, line in enumerate(lines) if line.startswith("known conditions")]
-    assert lines[known : known + 5] == [
+    assert lines[known : known + 6] == [
         "known conditions 90.0 % 85.0 to 95.0 %",
+        "... all areas of an animal together 95.0 % 90.0 to 98.0 %",
         "held-out architecture (a brain is one) 70.0 % 60.0 to 80.0 %",
-        "held-out task - the cohort has only one",
+        "held-out task - none held out",
         "held-out hyperparameters 81.0 % 70.0 to 90.0 %",
         "chance 50.0 %",
     ]
@@ -168,3 +169,42 @@ def test_all_units_come_from_the_stored_observables(cli, fast, tiny_cohort_path)
     ran = cli("design", "--units", "most")
     assert (ran.code, ran.out) == (2, "")
     assert "'most' is neither a whole number nor 'all'" in ran.err
+
+
+def test_the_summary_is_what_the_command_prints(cli, fast, plan, tiny_cohort_path):
+    ran = cli("design", "--cohort", tiny_cohort_path, "--units", 12)
+    assert ran.out == replace(plan, design=fast[0]).summary() + "\n"
+
+
+def test_a_notebook_shows_a_forecast_and_runs_nothing_of_its_names(plan, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    hostile = replace(
+        plan,
+        cohort="<script>x</script>",
+        confusion=plan.confusion.assign_coords(predicted=["<i>adam</i>", 'b"']),
+    )
+    text = hostile.summary()
+    assert "\x1b" not in text and 40 < max(map(len, text.splitlines())) <= 100
+    shown = hostile._repr_html_()
+    assert "&lt;script&gt;x&lt;/script&gt;" in shown and "&lt;i&gt;adam&lt;/i&gt;" in shown
+    assert "<script" not in shown and "<i>" not in shown
+    assert shown.count("<table>") == shown.count("</table>") == 2
+    assert repr(plan) == (
+        "<Forecast from 'starter', 12 units, noise 0.1: accuracy 90.0 % (85.0 to 95.0 %), "
+        "chance 50.0 %>"
+    )
+
+
+def test_accuracies_are_a_table_of_one_row_per_condition(plan):
+    table = plan.to_dataframe()
+    assert table.index.tolist() == ["known", "animal", "architecture", "task", "hyperparameters"]
+    assert table.loc["animal"].tolist() == [0.95, 0.9, 0.98, 0.5]
+    assert table.loc["architecture"].tolist() == [0.7, 0.6, 0.8, 0.5]
+    assert table.loc["task"].isna().tolist() == [True, True, True, False]
+
+
+def test_what_was_not_tried_is_not_called_impossible(plan):
+    """A cohort with several architectures whose rules are not in all of them holds out none."""
+    text = replace(plan, held_out={"architecture": None}).summary()
+    assert "none held out" in text and "only one" not in text

@@ -37,6 +37,11 @@ def test_json_says_what_was_recorded(cli, organism, tiny_cohort_path, tmp_path):
         ({"--layer": "fc9"}, "fc1"),
         ({"--units": 17}, "--units 16"),
         ({"--sessions": 6}, "5 checkpoints"),
+        ({"--modality": "cuonts"}, "nearest: counts"),
+        ({"--modality": "counts", "--kind": "dff"}, "written as spikes"),
+        ({"--set": "x=1"}, "modality 'counts' has no setting 'x'; it has no settings"),
+        ({"--set": "x"}, "--set is 'x'; expected NAME=VALUE"),
+        ({"--set": "x="}, "--set is 'x='"),
     ],
 )
 def test_what_is_not_there_cannot_be_recorded(
@@ -63,3 +68,30 @@ def test_nothing_is_overwritten(cli, organism, tiny_cohort_path, tmp_path):
     )
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_modality_is_written_as_its_kind(cli, organism, tiny_cohort_path, tmp_path):
+    ran = cli(
+        *("record", "--cohort", tiny_cohort_path, "--organism", organism["id"], "--layer", "fc1"),
+        *("--out", tmp_path / "r", "--units", 8, "--sessions", 2, "--modality", "ideal", "--json"),
+    )
+    assert ran.code == 0, ran.err
+    assert (ran.json()["modality"], ran.json()["settings"]) == ("ideal", {})
+    assert all(name.endswith("_ophys.nwb") for name in ran.json()["files"])
+
+
+def test_settings_become_numbers_truth_values_or_texts():
+    from lrplan.cli import _options
+    from lrplan.errors import UsageError
+
+    given = ["rate_hz=30", "sd = 0.5", "shared=true", "indicator=GCaMP6s", "mode=a=b"]
+    assert _options.settings(given) == {
+        "rate_hz": 30,
+        "sd": 0.5,
+        "shared": True,
+        "indicator": "GCaMP6s",
+        "mode": "a=b",
+    }
+    assert _options.settings(None) == {}
+    with pytest.raises(UsageError, match="names 'x' twice"):
+        _options.settings(["x=1", "x=2"])

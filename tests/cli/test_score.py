@@ -107,3 +107,35 @@ def test_leaving_out_an_unknown_organism_is_refused(cli, recorded, tiny_cohort_p
     ran = cli("score", *recorded, "--cohort", tiny_cohort_path, "--without", "nobody", "-q")
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert "'nobody'" in ran.err
+
+
+def test_the_summary_is_what_the_command_prints(cli, scored, verdict, tiny_cohort_path):
+    line = ("score", "a.nwb", "--cohort", tiny_cohort_path, "--quiet")
+    for shown in (verdict, replace(verdict, expected_held_out=verdict.expected_accuracy)):
+        scored["verdict"] = shown
+        assert cli(*line).out == shown.summary() + "\n"
+    assert "On architectures that it never saw (a brain is one): 90.0 % (85.0" in shown.summary()
+
+
+def test_a_notebook_shows_a_verdict(verdict):
+    assert repr(verdict) == (
+        "<Verdict on 'a.nwb': sgdm; most probable sgdm (92.0 %), 1 of 2 rules in the 95% set>"
+    )
+    unsure = replace(
+        verdict, answer=None, reasons=["far"], recording=verdict.recording | {"source": "<b>.nwb"}
+    )
+    assert "cannot tell" in repr(unsure)
+    assert "&lt;b&gt;.nwb" in unsure._repr_html_() and "<b>" not in unsure._repr_html_()
+    table = verdict.to_dataframe()
+    assert table.index.tolist() == ["sgdm", "adam"]
+    assert table.loc["adam"].tolist() == [0.08, False]
+
+
+def test_areas_are_shown_where_there_are_several(verdict):
+    areas = [
+        {"animal": "m1", "area": name, "probabilities": {"adam": p, "sgdm": 1 - p}}
+        for name, p in (("VISp", 0.25), ("VISl", 0.5))
+    ]
+    rows = [" ".join(line.split()) for line in replace(verdict, areas=areas).summary().splitlines()]
+    assert "m1 VISp 75.0 % 25.0 %" in rows and "m1 VISl 50.0 % 50.0 %" in rows
+    assert "says alone" not in replace(verdict, areas=areas[:1]).summary()

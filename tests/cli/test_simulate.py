@@ -122,7 +122,7 @@ def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(cli, recipe, tmp_pat
     ran = cli(*arguments, "--json", "--workers", 2)
     assert ran.code == 0, ran.err
     found = ran.json()
-    assert found["schema"] == "lrplan.simulate.run.estimate/1"
+    assert found["schema"] == "lrplan.simulate.estimate/1"
     assert (found["organisms"], found["done"], found["workers"]) == (2, 0, 2)
     assert found["factors"]["rule"] == {"adam": 1, "sgdm": 1}
     assert found["work_seconds"] >= found["wall_seconds"] > 0

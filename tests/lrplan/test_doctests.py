@@ -7,7 +7,14 @@ import importlib
 
 import pytest
 
-MODULES = ("lrplan", "lrplan.cohort.store", "lrplan.tell.forecast", "lrplan.nwb.read")
+MODULES = (
+    "lrplan",
+    "lrplan.cohort.store",
+    "lrplan.measure.recording",
+    "lrplan.tell.forecast",
+    "lrplan.nwb.read",
+    "lrplan.nwb.write",
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

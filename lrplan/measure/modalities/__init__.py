@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import numpy as np
 
-from lrplan.registry import Registry
+from lrplan.errors import UsageError
+from lrplan.registry import Registry, nearest
 
 
-class Modality(Protocol):
-    """A measurement model.
+def setting(
+    default: Any, *, unit: str, source: str, least: float | None = None, most: float | None = None
+) -> Any:
+    """Return a field of a modality.
+
+    Parameters
+    ----------
+    default : bool, int, float or str
+        Its type is the type that is asked of users.
+    unit : str
+        Such as ``"Hz"``; ``"1"`` for a pure number.
+    source : str
+        Where the default comes from.
+    least, most : float, optional
+        The range of a number, ends included.
+    """
+    told = {"unit": unit, "source": source, "least": least, "most": most}
+    return field(default=default, metadata=told)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modality(ABC):
+    """A measurement model. Its fields, each made by `setting`, are its settings.
 
     Attributes
     ----------
@@ -21,13 +47,60 @@ class Modality(Protocol):
         What it can be applied to.
     cites : str
         Where it comes from.
+    writes : {"spikes", "dff"}
+        What `lrplan.nwb.write_nwb` writes of it: spike times, whose numbers are the responses
+        times `gain` times the window, or dF/F.
     """
 
-    summary: str
-    measures: tuple[str, ...]
-    cites: str
+    summary: ClassVar[str]
+    measures: ClassVar[tuple[str, ...]]
+    cites: ClassVar[str]
+    writes: ClassVar[str] = "dff"
 
-    def measure(
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            object.__setattr__(self, one.name, _checked(one, getattr(self, one.name)))
+
+    @abstractmethod
+    def trials(
+        self,
+        signal: np.ndarray,
+        *,
+        trials: int,
+        noise_sd: float,
+        first: np.ndarray,
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        """Record a population, trial by trial.
+
+        Units may share noise, such as a gain of the whole population in a trial. Whoever records
+        fewer units meets the same chances as with more, which makes designs comparable: draw
+        what is shared first, and the rest unit by unit.
+
+        Parameters
+        ----------
+        signal : array (session, ..., unit)
+            Noiseless values of the recorded units, in the network's own unit. What is missing is
+            NaN and stays so.
+        trials : int
+            Number of trials of each stimulus in each session.
+        noise_sd : float
+            Root mean square of the noise of the mean over trials in the first session, in the
+            same unit: that of one trial is larger. At 0 every trial is the signal, or what the
+            technique would show of it without noise.
+        first : array (..., unit)
+            Noiseless values of the whole population in the first session, from which constants
+            of the technique (such as one spike's worth of activation) are set.
+        rng : numpy.random.Generator
+            Source of the noise.
+
+        Returns
+        -------
+        array (session, ..., trial, unit) of float32
+            What is measured, in the same unit.
+        """
+
+    def means(
         self,
         signal: np.ndarray,
         *,
@@ -35,31 +108,114 @@ class Modality(Protocol):
         first: np.ndarray,
         rng: np.random.Generator,
     ) -> Iterator[np.ndarray]:
-        """Record a population, once for each level of noise.
+        """Yield means over trials, once for each level of noise; random numbers are common to all.
 
-        Random numbers are common to all levels and are used unit by unit: whoever records fewer
-        units, or at another level, meets the same chances. That is what makes designs comparable.
+        The mean over trials has the law of a single trial with all of the noise. A technique of
+        which this is not true says here what is.
 
         Parameters
         ----------
-        signal : array (session, ..., unit)
-            Noiseless values of the recorded units, in the network's own unit.
+        signal, first, rng
+            As in `trials`.
         noise_sd : sequence of float
-            Root mean square of the noise in the first session, in the same unit.
-        first : array (..., unit)
-            Noiseless values of the whole population in the first session, from which constants
-            of the technique (such as its gain) are set.
-        rng : numpy.random.Generator
-            Source of the noise.
+            Levels of noise, each as in `trials`.
 
         Yields
         ------
-        array (session, ..., unit)
-            What is measured at each level, of the same shape and unit.
+        array (session, ..., unit) of float32
+            What is measured at each level.
         """
-        ...
+        start = rng.bit_generator.state
+        for sd in noise_sd:
+            rng.bit_generator.state = start
+            made = self.trials(signal, trials=1, noise_sd=sd, first=first, rng=rng)
+            yield made[..., 0, :]
+
+    def gain(self, signal: np.ndarray, *, trials: int, noise_sd: float, window_s: float) -> float:
+        """Return how much of what is written (dF/F, or Hz of spikes) one unit of activation is.
+
+        By default the 99th percentile of the sizes of responses becomes a dF/F of 1.
+
+        Parameters
+        ----------
+        signal : array (session, stimulus, unit)
+            Noiseless responses.
+        trials, noise_sd
+            As in `trials`.
+        window_s : float
+            Duration of a trial in seconds.
+
+        Raises
+        ------
+        UsageError
+            If there is no such number.
+        """
+        top = float(np.nanpercentile(np.abs(signal), 99)) or float(np.nanmax(np.abs(signal)))
+        return 1 / top if top > 0 else 1.0
 
 
-modalities: Registry[Modality] = Registry(
+def settings_of(modality: type[Modality]) -> dict[str, Field[Any]]:
+    """Return the settings of a modality: fields with a default, and unit and source as metadata."""
+    return {one.name: one for one in fields(modality)}
+
+
+def make_modality(name: str, settings: Mapping[str, Any] | None = None) -> Modality:
+    """Return a registered modality with the given settings.
+
+    Parameters
+    ----------
+    name : str
+        Its registered name.
+    settings : mapping of str to value, optional
+        What differs from the defaults.
+
+    Raises
+    ------
+    UsageError
+        If the name, or that of a setting, is unknown, or a value is of the wrong type or size.
+    """
+    modality = modalities.get(name)
+    known = settings_of(modality)
+    given = {} if settings is None else settings
+    if not isinstance(given, Mapping):
+        raise UsageError(
+            f"settings is {given!r}; expected names and values, such as {{'rate_hz': 30}}"
+        )
+    for asked in given:
+        if asked not in known:
+            instead = nearest(str(asked), known) if known else "it has no settings"
+            raise UsageError(f"modality {name!r} has no setting {asked!r}; {instead}")
+    try:
+        return modality(**given)
+    except UsageError as error:
+        raise UsageError(f"modality {name!r}: {error}") from None
+
+
+def _checked(one: Field[Any], value: Any) -> Any:
+    """Return the value of a setting in its own type, or say what came."""
+    kind: type[Any] = type(one.default)
+    least, most = one.metadata.get("least"), one.metadata.get("most")
+    number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if kind is float:
+        fits, words = number, "a number"
+    elif kind is int:
+        fits, words = number and isinstance(value, Integral), "a whole number"
+    elif kind is bool:
+        fits, words = isinstance(value, bool), "true or false"
+    else:
+        fits, words = isinstance(value, kind), "a text"
+    if fits and kind in (int, float):
+        fits = (least is None or value >= least) and (most is None or value <= most)
+    if fits:
+        return kind(value)
+    if kind in (int, float):
+        words += f" of at least {least:g}" if least is not None else ""
+        words += " and" if least is not None and most is not None else ""
+        words += f" at most {most:g}" if most is not None else ""
+        words += f" ({one.metadata.get('unit', '1')})"
+    raise UsageError(f"{one.name} is {value!r}; expected {words}")
+
+
+modalities: Registry[type[Modality]] = Registry(
     "modality", package="lrplan.measure.modalities", group="lrplan.modalities"
 )

@@ -188,7 +188,7 @@ def all_observables() -> list[tuple[Family, Observable]]:
 
 
 def stored_families() -> list[Family]:
-    """Return the families whose observables a cohort stores, in the order of storage."""
+    """Return the families whose observables a cohort stores, whatever else is registered."""
     return [
         families.get(name) for name in dict.fromkeys(n.split("_")[0] for n in STORED_OBSERVABLES)
     ]
@@ -237,7 +237,7 @@ def chosen(words: Sequence[str], measures: Sequence[str]) -> list[tuple[Family, 
     asked: set[str] = set()
     for word in words:
         asked |= set(SETS[word].observables) if word in SETS else {word}
-    out = []
+    out: list[tuple[Family, list[int]]] = []
     for measure in measures:
         before = len(out)
         for family in families_of(measure):

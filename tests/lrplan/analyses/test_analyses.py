@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -73,6 +74,32 @@ def test_a_result_is_labelled_tabulated_drawn_and_strict_json(name, made):
     import matplotlib.pyplot as plt
 
     plt.close("all")
+
+
+def test_a_result_is_shown_in_short_as_text_and_as_a_dataframe(made):
+    result = ask("pairs", made, measure="activity", rules=["adam", "sgdm"])
+    assert repr(result) == "<Result pairs of the cohort made: accuracy (measure 1, a 2, b 2)>"
+    columns, rows = result.table()
+    frame = result.to_dataframe()
+    assert list(frame.columns) == columns
+    assert frame.values.tolist() == rows
+    [[_, _, _, mean, low, high, *_]] = rows
+    assert f"{mean:.3f} [{low:.3f}, {high:.3f}]" in result.summary()
+    assert result.summary().startswith("pairs of the cohort made: measure activity")
+    assert f">{mean:.3f} [{low:.3f}, {high:.3f}]</td>" in result._repr_html_()
+
+
+@pytest.mark.parametrize("observables", ["paper", "all"])
+def test_another_observable_changes_no_importance(made, monkeypatch, observables):
+    from lrplan.measure.observables import families, families_of
+
+    options = {"splits": 4, "observables": observables}
+    before = ask("importance", made, **options).dataset
+    monkeypatch.setattr(families, "_entries", dict(families._entries))
+    [act] = families_of("activity")
+    new = replace(act.observables[0], name="act_new")
+    families.add("act2", replace(act, name="act2", observables=(new,)))
+    assert ask("importance", made, **options).dataset.identical(before)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -170,9 +197,13 @@ def test_many_values_of_a_condition_are_held_out_in_ten_groups(made):
 
 
 def test_performance_tells_nothing_where_it_is_matched(make_cohort, tmp_path):
-    found = ask("equal_performance", make_cohort(tmp_path / "c.zarr", effect=1.0)).dataset
-    matched = found.sel(measure="performance", match="lowest")
-    assert float(matched["low"]) <= 0.25 <= float(matched["high"])
+    """Over several splits: of 48 organisms one set of splits may stray."""
+    cohort = make_cohort(tmp_path / "c.zarr", effect=1.0)
+    means = []
+    for seed in range(4):
+        found = ask("equal_performance", cohort, seed=seed, measure="activity").dataset
+        means.append(float(found["accuracy"].sel(measure="performance", match="lowest")))
+    assert abs(np.mean(means) - 0.25) < 0.12
 
 
 def test_equals_are_tested_together_so_that_chance_is_chance(make_cohort, tmp_path):

@@ -8,7 +8,9 @@ import matplotlib
 import numpy as np
 import pytest
 
-from lrplan.claims.nayebi2020 import CLAIMS, Missing, Part, evaluate_claims, judge, shallow_tasks
+from lrplan.claims import ClaimsReport, evaluate_claims
+from lrplan.claims.judge import Criterion, Missing, judge
+from lrplan.claims.nayebi2020 import CLAIMS, shallow_tasks
 from lrplan.errors import DataError, UsageError
 from lrplan.tell.intervals import Interval
 
@@ -33,31 +35,31 @@ def made(make_cohort, tmp_path_factory):
     return make_cohort(path, effect=1.0, checkpoints=12, units=440)
 
 
-def part(low, high, above=0.0, but=""):
-    return Part("a figure", Interval((low + high) / 2, low, high), above, but)
+def criterion(low, high, above=0.0, but=""):
+    return Criterion("a figure", Interval((low + high) / 2, low, high), above, but)
 
 
 @pytest.mark.parametrize(
-    ("parts", "result", "figure"),
+    ("criteria", "result", "figure"),
     [
-        ([part(0.1, 0.3)], "holds", 0.2),
-        ([part(-0.3, -0.1)], "fails", -0.2),
-        ([part(-0.1, 0.3)], "undecided", 0.1),
-        ([part(0.1, 0.3, above=0.2)], "undecided", 0.2),
-        ([part(0.1, 0.3), part(-0.1, 0.2)], "undecided", 0.05),
-        ([part(-0.1, 0.3), part(-0.3, -0.1)], "fails", -0.2),
-        ([part(0.1, 0.3), Missing("no task")], "undecided", 0.2),
-        ([part(-0.3, -0.1), Missing("no task")], "fails", -0.2),
-        ([part(-0.3, -0.1, but="no ResNets")], "undecided", -0.2),
-        ([part(float("nan"), float("nan"))], "undecided", None),
+        ([criterion(0.1, 0.3)], "holds", 0.2),
+        ([criterion(-0.3, -0.1)], "fails", -0.2),
+        ([criterion(-0.1, 0.3)], "undecided", 0.1),
+        ([criterion(0.1, 0.3, above=0.2)], "undecided", 0.2),
+        ([criterion(0.1, 0.3), criterion(-0.1, 0.2)], "undecided", 0.05),
+        ([criterion(-0.1, 0.3), criterion(-0.3, -0.1)], "fails", -0.2),
+        ([criterion(0.1, 0.3), Missing("no task")], "undecided", 0.2),
+        ([criterion(-0.3, -0.1), Missing("no task")], "fails", -0.2),
+        ([criterion(-0.3, -0.1, but="no ResNets")], "undecided", -0.2),
+        ([criterion(float("nan"), float("nan"))], "undecided", None),
         ([Missing("no task")], "undecided", None),
     ],
 )
-def test_the_interval_gives_the_verdict(parts, result, figure):
-    found = judge(1, "short", "A claim.", parts)
+def test_the_interval_gives_the_verdict(criteria, result, figure):
+    found = judge(1, "short", "A claim.", criteria)
     assert found.result == result
     assert found.figure == (None if figure is None else pytest.approx(figure))
-    for missing in parts:
+    for missing in criteria:
         if isinstance(missing, Missing):
             assert missing.why in found.note
         elif missing.but:
@@ -86,6 +88,27 @@ def test_all_15_are_tested_and_the_json_is_as_promised(cheap, made):
     assert results[2] == "undecided"
     assert "no ResNets" in report.claims[7].note
     assert len(report.plot().get_yticks()) == 15
+
+
+def test_a_report_is_shown_in_short_as_text_and_as_a_dataframe():
+    claims = [
+        judge(1, "short", "Rules <separate>.", [criterion(0.1, 0.3)]),
+        judge(7, "short", "Tasks cost more.", [Missing("no task")]),
+    ]
+    report = ClaimsReport("made", 9, ["adam", "sgdm"], claims, ["3 organisms diverged"])
+    assert repr(report) == "<ClaimsReport of the cohort made: 1 holds, 1 undecided>"
+    text = report.summary()
+    assert "0.100 to 0.300" in text and "7. cannot be tested: no task" in text
+    assert text.endswith("Warning: 3 organisms diverged")
+    frame = report.to_dataframe()
+    assert frame["result"].tolist() == ["holds", "undecided"]
+    assert frame["figure"].isna().tolist() == [False, True]
+    assert "Rules &lt;separate&gt;." in report._repr_html_()
+
+
+def test_one_claim_is_asked_by_its_number(cheap, made):
+    [claim] = evaluate_claims(made, rng=np.random.default_rng(0), claims=1).claims
+    assert claim.id == 1
 
 
 def test_the_same_seed_gives_the_same_report(cheap, made):

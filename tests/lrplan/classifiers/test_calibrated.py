@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from lrplan.classifiers import make_classifier
 from lrplan.classifiers.calibrated import Calibrated
+from lrplan.classifiers.random_forest import RandomForest
+from lrplan.classifiers.splits import Splits
 
 
 def clouds(rows=400, seed=0):
@@ -42,6 +46,21 @@ def test_copies_of_an_organism_do_not_calibrate_each_other():
     rows = np.arange(180)
     assert leaking.out_of_fold_[rows, y].mean() > 0.75
     assert grouped.out_of_fold_[rows, y].mean() < 0.6
+
+
+def test_a_search_and_the_calibration_around_it_deal_their_own_folds(monkeypatch):
+    states = []
+    dealt = Splits.dealt
+
+    def watched(*arguments, rng, **options):
+        states.append(rng.bit_generator.state["state"])
+        return dealt(*arguments, rng=rng, **options)
+
+    monkeypatch.setattr(Splits, "dealt", watched)
+    forest = RandomForest(grid={"max_features": ["sqrt"], "trees": [2]}, folds=2, workers=1)
+    Calibrated(make_pipeline(StandardScaler(), forest), folds=2).fit(*clouds(rows=20))
+    search, calibration, *_ = states
+    assert search != calibration
 
 
 def test_what_a_search_kept_out_of_fold_is_used():

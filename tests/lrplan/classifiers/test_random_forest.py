@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
-from lrplan.classifiers._forest import Forest
+from lrplan.classifiers._forest import Forest, grow_tree, sum_votes
 from lrplan.classifiers.random_forest import RandomForest
 from lrplan.errors import UsageError
 
@@ -35,6 +35,25 @@ def test_the_first_trees_of_a_forest_are_the_smaller_forest():
     whole = Forest(x, y, 3, max_features="sqrt", random_state=0).grow(15)
     np.testing.assert_allclose(early, whole.votes(x) - whole.votes(x, start=5), atol=1e-9)
     np.testing.assert_array_equal(grown.votes(x), whole.votes(x))
+
+
+def test_a_row_without_weight_is_not_seen():
+    x, y = noisy()
+    seen = np.arange(len(y)) % 4 > 0
+    y = y.astype(float)
+    weight = np.where(y == 1, 2.0, 1.0)
+    whole = grow_tree(x, y, np.where(seen, weight, 0), max_features="sqrt", seed=1)
+    part = grow_tree(x[seen], y[seen], weight[seen], max_features="sqrt", seed=1)
+    np.testing.assert_array_equal(sum_votes([whole], x, 3), sum_votes([part], x, 3))
+
+
+def test_a_balanced_forest_draws_classes_alike():
+    """Without a feature that tells, votes are shares of what was drawn."""
+    x = np.zeros((400, 1), dtype=np.float32)
+    y = (np.arange(400) % 10 == 0).astype(int)
+    for balanced, share in ((False, 0.1), (True, 0.5)):
+        forest = Forest(x, y, 2, balanced=balanced, random_state=0).grow(30)
+        assert forest.votes(x[:1])[0, 1] / 30 == pytest.approx(share, abs=0.03)
 
 
 def test_a_class_that_a_fold_lacks_has_no_votes():
@@ -72,6 +91,35 @@ def test_importance_is_where_the_information_is():
     assert found.argmax() == 0
     assert found[-1] == 0
     assert found.sum() == pytest.approx(1)
+
+
+def test_the_race_goes_no_further_than_it_was_told():
+    x, y = noisy()
+    grid = {"max_features": ["sqrt", 7], "trees": [60]}
+    model = RandomForest(grid=grid, search_trees=30, workers=1).fit(x, y)
+    assert [t["trees"] for t in model.search_] == [30, 30]
+    assert len(model.trees_) == 60
+
+
+def test_a_number_beyond_float32_is_far_and_no_warning():
+    x, y = noisy()
+    model = RandomForest(grid={"max_features": ["all"], "trees": [20]}, workers=1).fit(x, y)
+    wild, far = x[:1].astype(float), x[:1].astype(float)
+    wild[0, 0], far[0, 0] = 1e300, 1e6
+    np.testing.assert_array_equal(model.predict_proba(wild), model.predict_proba(far))
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"max_samples": 0.0}, "max_samples is 0.0; expected a share"),
+        ({"max_samples": "half"}, "max_samples is 'half'"),
+        ({"search_trees": 0}, "search_trees is 0; expected a whole number"),
+    ],
+)
+def test_impossible_draws_are_said(setting, said):
+    with pytest.raises(UsageError, match=said):
+        RandomForest(**setting).fit(*noisy())
 
 
 @pytest.mark.parametrize(

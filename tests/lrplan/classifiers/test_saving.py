@@ -15,15 +15,15 @@ import torch
 
 from lrplan import Design
 from lrplan.classifiers import (
+    classifiers,
     cohort_digest,
     load_classifier,
     make_classifier,
-    names,
     save_classifier,
 )
 from lrplan.classifiers._saving import MANIFEST, MODEL, NETWORK, _canonical
 from lrplan.classifiers.calibrated import Calibrated
-from lrplan.classifiers.rule_classifier import RuleClassifier
+from lrplan.classifiers.calibrated_forest import calibrated_forest
 from lrplan.errors import DataError, UsageError
 
 COHORT = "c" * 64
@@ -75,11 +75,11 @@ def forge(path, **changed):
     write(path, {MANIFEST: json.dumps(manifest), **parts})
 
 
-@pytest.mark.parametrize("name", [*names(), "calibrated", "rule"])
+@pytest.mark.parametrize("name", [*classifiers.names(), "calibrated", "calibrated_forest"])
 def test_what_is_read_judges_as_what_was_written(name, tmp_path, network):
     x, y = data()
-    if name == "rule":
-        model = RuleClassifier().fit(x, y)
+    if name == "calibrated_forest":
+        model = calibrated_forest().fit(x, y)
     elif name == "calibrated":
         model = Calibrated(network).fit(x, y)
     else:
@@ -88,6 +88,7 @@ def test_what_is_read_judges_as_what_was_written(name, tmp_path, network):
     save_classifier(path, model, design=DESIGN, cohort_hash=COHORT)
     read = load_classifier(path, design=DESIGN, cohort_hash=COHORT)
     assert type(read) is type(model)
+    assert json.loads(parts_of(path)[MANIFEST])["schema"] == "lrplan.classifier/1"
     np.testing.assert_array_equal(read.predict_proba(x), model.predict_proba(x))
     np.testing.assert_array_equal(read.predict(x), model.predict(x))
     assert os.listdir(tmp_path) == ["model.lrplan"]
@@ -213,6 +214,15 @@ def test_another_scikit_learn_is_refused(path):
     forge(path)
     with pytest.raises(DataError, match=r"saved with scikit-learn 0\.1\.2"):
         load_classifier(path)
+
+
+def test_a_design_from_before_modalities_had_settings_is_known(path):
+    parts = parts_of(path)
+    manifest = json.loads(parts[MANIFEST])
+    assert manifest["design"].pop("settings") == {}
+    write(path, {**parts, MANIFEST: json.dumps(manifest)})
+    forge(path)
+    load_classifier(path, design=DESIGN)
 
 
 def test_what_could_not_be_read_again_is_not_written(tmp_path):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lrplan import DataError, open_cohort
-from lrplan.cohort import format as schema
 from lrplan.cohort.check import check
+from lrplan.cohort.format import CohortWriter, zip_directory
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def rewritten(source, path, changes=None, *, leave_out=()):
     """
     changes = changes or {}
     cohort = open_cohort(source)
-    writer = schema.CohortWriter(path, {"name": "rewritten", "recipe": ""})
+    writer = CohortWriter(path, {"name": "rewritten", "recipe": ""})
     for key, array in cohort.variables.items():
         if key in leave_out:
             continue
@@ -73,7 +73,7 @@ def test_a_sound_cohort(tiny_cohort_path, tmp_path):
     files = [p for p in tiny_cohort_path.rglob("*") if p.is_file()]
     assert found.chunks == len([p for p in files if p.name != "zarr.json"])
     zipped = tmp_path / "copy.zip"
-    schema.zip_directory(tiny_cohort_path, zipped)
+    zip_directory(tiny_cohort_path, zipped)
     assert check(zipped).sound
     assert check(zipped).chunks == found.chunks
     assert check(rewritten(tiny_cohort_path, tmp_path / "again.zarr")).sound
@@ -112,7 +112,7 @@ def test_root_attributes_that_were_edited(copy):
 
 def test_files_that_are_there_twice_in_a_zip(tiny_cohort_path, tmp_path):
     path = tmp_path / "copy.zip"
-    schema.zip_directory(tiny_cohort_path, path)
+    zip_directory(tiny_cohort_path, path)
     name = "organisms/rule/c/0"
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr(name, archive.read(name))
@@ -220,6 +220,6 @@ def test_half_precision_is_checked_too(make_cohort, tmp_path):
 def test_what_is_no_cohort_is_bad_data(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").write_text("hello")
-    for name, said in (("no", "no cohort at"), ("empty", "no zarr.json"), ("text", "no cohort")):
+    for name, said in (("no", "no cohort at"), ("empty", "no zarr.json"), ("text", "not a cohort")):
         with pytest.raises(DataError, match=said):
             check(tmp_path / name)

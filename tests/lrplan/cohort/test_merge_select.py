@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lrplan import DataError, UsageError, open_cohort
-from lrplan.cohort import format as schema
 from lrplan.cohort.check import check
+from lrplan.cohort.format import CohortWriter
 from lrplan.cohort.merge import merge
 from lrplan.cohort.select import select
 
@@ -43,7 +43,7 @@ def assert_sound(cohort):
 
 def reformed(cohort, path, change):
     """Write a copy of a cohort whose arrays are changed: change(group, name, values)."""
-    writer = schema.CohortWriter(path, {"name": "changed", "recipe": ""})
+    writer = CohortWriter(path, {"name": "changed", "recipe": ""})
     for (group, name), array in cohort.variables.items():
         values = change(group, name, cohort.read_variable(group, name))
         if values is None:
@@ -253,9 +253,9 @@ def test_a_failure_leaves_nothing_behind(separable, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["broken.zarr"]
 
 
-def test_what_is_assembled_is_written_in_blocks(make_cohort, tmp_path, monkeypatch):
+def test_what_is_merged_is_written_in_blocks(make_cohort, tmp_path, monkeypatch):
     """Small chunks: rows of two cohorts meet within a chunk, and one spans many."""
-    monkeypatch.setattr(schema, "CHUNK_BYTES", 3000)
+    monkeypatch.setattr("lrplan.cohort.format.CHUNK_BYTES", 3000)
     a = make_cohort(tmp_path / "a.zarr", effect=1.0, per_rule=5)
     assert a.variables["responses", "responses"].chunks[0] == 3
     parts = [
@@ -275,7 +275,7 @@ def test_what_is_assembled_is_written_in_blocks(make_cohort, tmp_path, monkeypat
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_cohort(make_cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr(schema, "CHUNK_BYTES", 100_000)
+    monkeypatch.setattr("lrplan.cohort.format.CHUNK_BYTES", 100_000)
     peaks = []
     for per_rule in (20, 80):
         place = tmp_path / str(per_rule)

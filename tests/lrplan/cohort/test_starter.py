@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lrplan import Design, Schedule, forecast, open_cohort
-from lrplan.classifiers.rule_classifier import RuleClassifier
+from lrplan.classifiers.calibrated_forest import calibrated_forest
 
 ROOT = Path(__file__).parents[3]
 RULES = ["adam", "feedback_alignment", "information_alignment", "sgdm"]
@@ -65,7 +65,7 @@ def test_every_population_is_whole(starter):
 
 def test_activity_tells_rules_apart_better_than_chance(starter):
     design = Design(units=300, noise=0.1, schedule=Schedule(sessions=7))
-    light = RuleClassifier(grid=({"max_samples": 0.5},), trees=50)
+    light = calibrated_forest({"max_features": ["sqrt"], "trees": [50]})
     plan = forecast(starter, design, rng=np.random.default_rng(0), held_out=False, classifier=light)
     assert plan.accuracy.low > plan.chance
     control = forecast(

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrplan import DataError, Design, open_cohort, record
-from lrplan.cohort.format import attributes_digest, zip_directory
+from lrplan import DataError, Design, UsageError, open_cohort, record
+from lrplan.cohort import as_cohort
+from lrplan.cohort.format import attributes_digest, sha256, zip_directory
 
 
 def copy(cohort, tmp_path, *, zipped=False):
@@ -125,8 +126,8 @@ def test_a_flipped_bit_is_an_error_wherever_it_is(separable, tmp_path, zipped, s
     try:
         cohort = open_cohort(path)
         after = all_data(cohort)
-        cohort._read("observables", "observables")
-        cohort._read("behaviour", "loss")
+        cohort.read_variable("observables", "observables")
+        cohort.read_variable("behaviour", "loss")
     except DataError as error:
         assert "\n" not in str(error)
         assert "damaged" in str(error) or "missing" in str(error) or "not a cohort" in str(error)
@@ -174,3 +175,95 @@ def test_half_precision_holds_the_same_as_eight_bits_within_its_scale(tmp_path, 
         span = values.max() - values.min()
         assert np.abs(coarse[measure] - values).max() < 0.01 * span
         assert ((coarse[measure] == 0) >= (values == 0)).all()
+
+
+def test_metadata_without_checksums_is_refused(separable, tmp_path):
+    path = copy(separable, tmp_path)
+    change_root(path, metadata_sha256=None)
+    with pytest.raises(DataError, match="there are no checksums of the metadata"):
+        open_cohort(path)
+
+
+def test_groups_that_disagree_on_their_sizes_are_refused(separable, tmp_path, make_cohort):
+    path = copy(separable, tmp_path)
+    other = make_cohort(tmp_path / "other.zarr", effect=1.0, checkpoints=4)
+    shutil.rmtree(path / "behaviour")
+    shutil.copytree(other.path / "behaviour", path / "behaviour")
+    digests = separable.attributes["metadata_sha256"] | {
+        k: v for k, v in other.attributes["metadata_sha256"].items() if k.startswith("behaviour")
+    }
+    change_root(path, metadata_sha256=digests)
+    with pytest.raises(DataError, match="checkpoint has several sizes: 4 in behaviour.*; 5 in"):
+        open_cohort(path)
+
+
+@pytest.mark.parametrize("wrong", [5, None, b"starter", ["starter"], ""])
+def test_what_is_neither_cohort_nor_name_nor_path_is_said(wrong):
+    for opens in (open_cohort, as_cohort):
+        with pytest.raises(UsageError, match="expected a name .starter. or the path"):
+            opens(wrong)
+
+
+def test_a_cohort_is_taken_as_it_is_or_by_name(separable):
+    assert as_cohort(separable) is separable
+    assert as_cohort(str(separable.path)).organism_ids == separable.organism_ids
+    assert as_cohort(separable.path).organism_ids == separable.organism_ids
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda c: c.stored_units("activty"), "unknown measure 'activty'; nearest: activity"),
+        (lambda c: c.stores_units(3), "unknown measure 3; known: activity"),
+        (lambda c: c.stored_sides(["activity"]), "unknown measure"),
+        (lambda c: c.read("foo", np.array([0]), [0]), "unknown measure 'foo'"),
+        (lambda c: c.read("activity", np.array([96]), [0]), "no population 96.*0 to 95"),
+        (lambda c: c.read("activity", np.array([-1]), [0]), "no population -1"),
+        (lambda c: c.read("activity", np.array([0]), [5]), "no checkpoint 5.*0 to 4"),
+        (lambda c: c.read("activity", ["fc1"], [0]), "population.*'fc1'.*whole numbers"),
+        (lambda c: c.labels(np.array([1000])), "no population 1000"),
+        (lambda c: c.stored_observables(["act_raw_mean"], [0], [9]), "no checkpoint 9"),
+        (lambda c: c.usable_populations("top"), "unknown position 'top'"),
+    ],
+)
+def test_names_and_places_that_do_not_exist_are_told(separable, call, said):
+    with pytest.raises(UsageError, match=said):
+        call(separable)
+
+
+def test_a_notebook_shows_a_cohort(separable, make_cohort, tmp_path):
+    assert repr(separable) == (
+        "<Cohort 'made': 48 organisms of 4 rules, 96 populations, 5 checkpoints>"
+    )
+    assert separable.summary().startswith("Cohort made (format 1): 48 organisms, 0 diverged, 96")
+    assert separable._repr_html_().count("<table>") == 1
+    hostile = make_cohort(tmp_path / "h.zarr", effect=1.0, per_rule=4, rules=("<b>&", "adam"))
+    assert "&lt;b&gt;&amp;" in hostile._repr_html_() and "<b>" not in hostile._repr_html_()
+
+
+def test_a_cohort_is_a_table_of_its_organisms(separable):
+    table = separable.to_dataframe()
+    assert table.index.tolist() == separable.organism_ids
+    assert table.loc[separable.organism_ids[5], "rule"] == "sgdm"
+    assert table["layers"].iloc[0] == ["fc1", "fc2"]
+    np.testing.assert_allclose(table["final_performance"], separable.final_performance())
+
+
+def test_families_are_labels(tmp_path, make_cohort):
+    cohort = make_cohort(tmp_path / "c.zarr", effect=1.0, architectures=("knet4_lrn", "resnet18"))
+    labels = cohort.labels(np.arange(4))
+    assert labels["family"].tolist() == ["knet", "knet", "resnet", "resnet"]
+
+
+def test_a_code_without_a_meaning_is_refused(separable, tmp_path):
+    path = copy(separable, tmp_path)
+    place = path / "organisms/rule/zarr.json"
+    document = json.loads(place.read_text())
+    document["attributes"]["flag_meanings"] = "adam sgdm"
+    place.write_text(json.dumps(document))
+    digests = separable.attributes["metadata_sha256"]
+    change_root(
+        path, metadata_sha256=digests | {"organisms/rule/zarr.json": sha256(place.read_bytes())}
+    )
+    with pytest.raises(DataError, match="organisms/rule has codes without a meaning; there are 2"):
+        open_cohort(path)

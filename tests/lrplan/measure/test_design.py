@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 
@@ -29,6 +30,20 @@ from lrplan import Design, Schedule, UsageError
         ({"noise_reference": "relatve"}, "nearest: relative"),
         ({"scaling": "rwa"}, "raw"),
         ({"stimuli": 0}, "stimuli is 0"),
+        ({"measure": 5}, "measure is 5; expected one or several of activity"),
+        ({"measure": ["activity", 5]}, "measure is"),
+        ({"schedule": 5}, "schedule is 5; expected a Schedule"),
+        ({"schedule": None}, "schedule is None"),
+        ({"modality": 5}, "unknown modality 5"),
+        ({"settings": 5}, "settings is 5"),
+        ({"settings": {"gain": 1}}, "modality 'ideal' has no setting 'gain'; it has no settings"),
+        ({"tracked": "no"}, "tracked is 'no'; expected True or False"),
+        ({"position": 5}, "unknown position 5"),
+        ({"scaling": None}, "unknown scaling None"),
+        ({"noise_reference": ["relative"]}, "unknown noise_reference"),
+        ({"stimuli": "3"}, "stimuli is '3'"),
+        ({"units": None}, "units is None"),
+        ({"units": [30]}, r"units is \[30\]"),
         ({"units": "some"}, "a whole number or 'all'"),
         ({"units": "all"}, "noise is 0.1, but units 'all'.*--noise 0"),
         ({"units": "all", "noise": 0, "stimuli": 3}, "stimuli is 3, but units 'all'"),
@@ -40,9 +55,17 @@ def test_a_design_that_cannot_be_is_refused(changes, said):
         Design(**changes)
 
 
+def test_a_design_can_be_a_key_and_be_sent_to_a_worker():
+    design = Design(units=9, settings={})
+    assert {design: 1}[Design(units=9)] == 1
+    assert pickle.loads(pickle.dumps(design)) == design
+    assert design.with_(units=10) != design
+
+
 def test_a_design_becomes_json():
     text = json.dumps(Design(measure="weights,activity", schedule=Schedule(sessions=3)).to_json())
     assert json.loads(text)["measure"] == ["activity", "weights"]
+    assert json.loads(text)["settings"] == {}
     assert json.loads(text)["schedule"] == {"sessions": 3, "spacing": None, "start": 0}
 
 
@@ -78,7 +101,9 @@ def test_more_sessions_than_checkpoints_are_refused(schedule, said):
         Schedule(**schedule).checkpoints(21)
 
 
-@pytest.mark.parametrize("bad", [{"sessions": 0}, {"spacing": -1}, {"start": -1}, {"start": 1.5}])
+@pytest.mark.parametrize(
+    "bad", [{"sessions": 0}, {"spacing": -1}, {"start": -1}, {"start": 1.5}, {"sessions": "3"}]
+)
 def test_impossible_schedules_are_refused(bad):
     with pytest.raises(UsageError):
         Schedule(**bad)

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lrplan.errors import DataError
+from lrplan.errors import DataError, UsageError
 from lrplan.nwb import inspect_nwb, read_nwb
 
 KEYS = {
@@ -116,3 +116,9 @@ def test_published_files(real, name, units, series, columns):
     else:
         assert len(report["intervals"][0]["columns"]) == columns
         assert report["problems"] == [] and report["chosen"]["label"] == "type"
+
+
+@pytest.mark.parametrize("path", [5, None, ["a.nwb"]])
+def test_what_is_no_path_is_said(path):
+    with pytest.raises(UsageError, match="path is"):
+        inspect_nwb(path)

@@ -221,6 +221,102 @@ def test_only_stimuli_of_all_sessions_are_kept(build, parts):
     refused([one, three], "share 0 stimuli", "label=")
 
 
+def test_trials_are_kept_in_the_order_in_which_they_were_shown(build, parts):
+    labels = ["a", "a", "b", "a", "b", "a", "a", "a", "b", "a"]
+    counts = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 3])
+    train = np.concatenate(
+        [s + np.linspace(0.1, 0.9, n) for s, n in zip(np.arange(10) * 2.0 + 1, counts, strict=True)]
+    )
+    path = build(spikes=[train, train[:5]], trials=parts.trials(stimulus_name=labels))
+    data = read_nwb(path, min_sessions=1).data
+    assert data["trials"].dims == ("population", "session", "stimulus", "trial", "unit")
+    assert data["trials"].dtype == np.float32
+    assert data["trials"].attrs["units"] == "Hz"
+    shown = np.array(labels) == "a"
+    np.testing.assert_array_equal(data["trials"][0, 0, 0, :, 0], counts[shown])
+    own = data["trials"][0, 0, 1, :, 0].values
+    np.testing.assert_array_equal(own, [*counts[~shown], *[np.nan] * 4])
+    np.testing.assert_allclose(np.nanmean(data["trials"], axis=3), data["activity"], rtol=1e-6)
+
+
+def test_trials_that_would_fill_the_memory_are_not_kept_and_it_is_said(build, monkeypatch):
+    path = build()
+    kept = read_nwb(path, min_sessions=1)
+    monkeypatch.setattr("lrplan.nwb.read.MOST_TRIAL_BYTES", 4 * 2 * 5 * 2 - 1)
+    left = read_nwb(path, min_sessions=1)
+    assert "trials" in kept.data and "trials" not in left.data
+    warned(left, "all trials would take 80 bytes", "only means")
+    for name in ("activity", "activity_sem"):
+        np.testing.assert_array_equal(kept.data[name], left.data[name])
+
+
+def electrodes(file, locations, of_units=None):
+    group = file.create_group("general/extracellular_ephys/electrodes")
+    group.attrs["neurodata_type"] = "DynamicTable"
+    group.attrs["colnames"] = ["location"]
+    group["id"] = np.arange(len(locations))
+    group.create_dataset("location", data=locations, dtype=h5py.string_dtype())
+    if of_units is not None:
+        file["units/electrodes"] = np.array(of_units)
+        file["units/electrodes_index"] = np.arange(1, len(of_units) + 1)
+
+
+def imaging_plane(file, location):
+    file["general/optophysiology/Plane/location"] = location
+    table = file["processing/ophys/ImageSegmentation/PlaneSegmentation"]
+    table["imaging_plane"] = h5py.SoftLink("/general/optophysiology/Plane")
+
+
+@pytest.mark.parametrize(
+    ("change", "area"),
+    [
+        (lambda f: electrodes(f, ["VISp"] * 3), "VISp"),
+        (lambda f: electrodes(f, ["VISp", "VISl", "VISp"]), "unknown"),
+        (lambda f: electrodes(f, ["VISp", "VISl", "VISp"], of_units=[0, 2]), "VISp"),
+        (lambda f: electrodes(f, ["VISp", "VISl"], of_units=[0, 7]), "VISp"),
+        (lambda f: electrodes(f, ["", "unknown"]), "unknown"),
+        (lambda f: electrodes(f, ["VI\x1b[2JSp"]), "VI?[2JSp"),
+        (lambda f: None, "unknown"),
+    ],
+)
+def test_the_area_of_spikes_is_that_of_their_electrodes(build, change, area):
+    data = read_nwb(build(change=change), min_sessions=1).data
+    assert data["area"].values.tolist() == [area]
+    assert data["animal"].values.tolist() == ["m1"]
+    assert data["condition"].values.tolist() == ["learning"]
+
+
+def test_the_area_of_imaging_is_that_of_its_plane(build, parts):
+    files = [series_file(build, parts, f"{day}.nwb", day) for day in (1, 2, 3)]
+    for path, location in zip(files, ("V1", "V1", "LM"), strict=True):
+        with h5py.File(path, "r+") as file:
+            imaging_plane(file, location)
+    assert read_nwb(files[:2]).data["area"].values.tolist() == ["V1"]
+    several = read_nwb(files)
+    assert several.data["area"].values.tolist() == ["unknown"]
+    warned(several, "different areas", "V1", "LM (3.nwb)")
+
+
+@pytest.mark.parametrize(
+    ("paths", "options", "said"),
+    [
+        (5, {}, "paths is 5; expected the path of an NWB file"),
+        (None, {}, "paths is None"),
+        (b"a.nwb", {}, "paths is b'a.nwb'"),
+        ([5], {}, "paths holds 5"),
+        ("a.nwb", {"units": 5}, "units is 5; expected a name"),
+        ("a.nwb", {"label": ["a"]}, "label is"),
+        ("a.nwb", {"checkpoint_by": 5}, "checkpoint_by is 5"),
+        ("a.nwb", {"order": 5}, "unknown order 5"),
+        ("a.nwb", {"min_sessions": "2"}, "min_sessions is '2'"),
+    ],
+)
+def test_what_cannot_be_read_from_is_said(paths, options, said):
+    with pytest.raises(UsageError) as caught:
+        read_nwb(paths, **options)
+    assert said in str(caught.value)
+
+
 def test_a_single_trial_has_no_standard_error(build, parts):
     recording = read_nwb(
         build(trials=parts.trials(stimulus_name=["a"] * 9 + ["b"])), min_sessions=1
@@ -580,6 +676,16 @@ def test_several_subjects(build):
     refused([one, two], "2 subjects", "m1 (1.nwb)", "m2 (2.nwb)")
 
 
+def test_a_file_without_subject_is_of_the_others_animal(build):
+    nameless = build("1.nwb", subject=None)
+    other = build("2.nwb", spikes=[np.array([1.5, 3.5])], start="2024-01-02T10:00:00+00:00")
+    recording = read_nwb([nameless, other])
+    assert recording.data["animal"].values.tolist() == ["m1"]
+    warned(recording, "all were taken as one subject")
+    alone = read_nwb(nameless, min_sessions=1)
+    assert alone.data["animal"].values.tolist() == ["unknown"]
+
+
 def test_two_files_of_one_session(build):
     one = build("1.nwb", session="s")
     two = build("2.nwb", session="s", spikes=[np.array([1.5, 3.5])])
@@ -596,6 +702,46 @@ def test_sessions_read_in_different_ways_are_refused(build, parts):
         spikes=[np.array([1.5, 3.5])],
     )
     refused([one, two], "differ in window", "window_s=")
+
+
+def series_file(build, parts, name, day, *, path="processing/ophys/DfOverF/R", **options):
+    data = np.repeat(np.arange(22.0) + day, 10)[:, None] * [1, 2, 3]
+
+    def add(file):
+        parts.series(file, path, data, **options)
+
+    return build(name, change=add, spikes=False, start=f"2024-01-0{day}T10:00:00+00:00")
+
+
+@pytest.mark.parametrize("imaging_first", [True, False])
+def test_spikes_and_imaging_are_not_mixed(build, parts, imaging_first):
+    """With the imaging file first, this ended in KeyError 'role'."""
+    imaging = series_file(build, parts, "a_ophys.nwb", 1 if imaging_first else 3)
+    spikes = build("b_ecephys.nwb", start="2024-01-02T10:00:00+00:00")
+    refused(
+        [imaging, spikes] if imaging_first else [spikes, imaging],
+        *("a_ophys.nwb", "dF/F (/processing/ophys/DfOverF/R)"),
+        *("b_ecephys.nwb", "spike times (/units)", "on their own"),
+    )
+
+
+def test_sessions_from_other_series_are_not_mixed_unless_named(build, parts):
+    one = series_file(build, parts, "1.nwb", 1)
+    path = "processing/ophys/DfOverF/Other"
+    other = series_file(build, parts, "2.nwb", 2, path=path)
+    refused([one, other], "1.nwb holds", "DfOverF/R)", "2.nwb dF/F", "DfOverF/Other)", "signal=")
+    assert read_nwb([one, other], signal="DfOverF").sessions == 2
+    path = "processing/ophys/Fluorescence/R"
+    raw = series_file(build, parts, "3.nwb", 3, path=path, container="Fluorescence")
+    refused([one, raw], "1.nwb holds dF/F", "3.nwb fluorescence", "signal=")
+    refused([one, raw], "1.nwb holds dF/F", "3.nwb fluorescence", signal="R")
+
+
+def test_reports_of_both_kinds_have_the_same_keys(build, parts):
+    spikes = read_nwb(build("s.nwb"), min_sessions=1).ingest["files"][0]
+    imaging = read_nwb(series_file(build, parts, "i.nwb", 1), min_sessions=1).ingest["files"][0]
+    assert set(spikes) - set(imaging) == {"dropped_spikes"}
+    assert set(imaging) - set(spikes) == {"rate_hz"}
 
 
 def test_damage_in_a_column_that_is_not_used_costs_nothing(build, parts, monkeypatch):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from lrplan.errors import DataError, UsageError
-from lrplan.measure.modalities import modalities
+from lrplan.measure.modalities import make_modality
 from lrplan.nwb import inspect_nwb, read_nwb, write_nwb
-from lrplan.nwb.write import dff_gain, spike_gain
+from lrplan.nwb.write import KINDS
 
 NOISE = 0.2
 
@@ -28,10 +28,8 @@ def rng(seed=1):
     return np.random.default_rng(seed)
 
 
-def gain_of(kind, signal):
-    if kind == "dff":
-        return dff_gain(signal)
-    return spike_gain(signal, noise_sd=NOISE, trials=10, window_s=1.0)
+def gain_of(kind, signal, noise_sd=NOISE):
+    return make_modality(KINDS[kind]).gain(signal, trials=10, noise_sd=noise_sd, window_s=1.0)
 
 
 @pytest.mark.parametrize("tracked", [True, False])
@@ -69,21 +67,44 @@ def test_dff_without_noise_comes_back_exactly(tmp_path, signal):
             gap_s=gap_s,
             rate_hz=rate_hz,
         )
-        values = read_nwb(files).data["activity"].values[0] / dff_gain(signal)
+        values = read_nwb(files).data["activity"].values[0] / gain_of("dff", signal)
         np.testing.assert_allclose(values, signal, rtol=1e-5)
 
 
-def test_spikes_have_the_law_of_the_modality_counts(tmp_path):
-    signal = np.tile(np.linspace(0, 3, 6)[None, :, None], (2, 1, 400))
-    files = write_nwb(signal, tmp_path / "o", noise_sd=0.5, kind="spikes", rng=rng())
-    gain = spike_gain(signal, noise_sd=0.5, trials=10, window_s=1.0)
-    written = read_nwb(files).data["activity"].values[0] / gain
-    counts = modalities.get("counts")
-    [counted] = counts.measure(signal, noise_sd=[0.5], first=signal[0], rng=rng(2))
-    step = 0.5**2 / signal[0].mean()
-    np.testing.assert_allclose(written / step, np.rint(written / step), atol=1e-6)
-    np.testing.assert_allclose(written.mean(axis=-1), counted.mean(axis=-1), atol=0.15)
-    np.testing.assert_allclose(written.var(axis=-1), counted.var(axis=-1), rtol=0.3, atol=1e-9)
+@pytest.mark.parametrize("kind", ["spikes", "dff"])
+def test_trials_in_the_files_are_those_that_the_modality_made(tmp_path, signal, kind):
+    """Every trial of every unit comes back, in the order in which it was shown."""
+    made = make_modality(KINDS[kind]).trials(
+        signal, trials=10, noise_sd=NOISE, first=signal[0], rng=rng(3)
+    )
+    files = write_nwb(signal, tmp_path / "o", noise_sd=NOISE, kind=kind, rng=rng(3))
+    read = read_nwb(files).data["trials"].values[0] / gain_of(kind, signal)
+    assert read.shape == made.shape == (3, 4, 10, 60)
+    # Whole trials are matched by a random projection of their units, which tells them apart.
+    mixed = np.random.default_rng(0).standard_normal(60)
+    read, made = (
+        np.take_along_axis(x, np.argsort(x @ mixed, axis=-1)[..., None], axis=2)
+        for x in (read, made)
+    )
+    np.testing.assert_allclose(read, made, rtol=1e-4, atol=1e-5)
+
+
+def test_a_modality_says_what_is_written(tmp_path, signal):
+    options = {"noise_sd": NOISE, "rng": 1}
+    spikes = write_nwb(signal, tmp_path / "a", modality="counts", **options)
+    assert read_nwb(spikes).kind == "spikes"
+    assert read_nwb(write_nwb(signal, tmp_path / "b", modality="ideal", **options)).kind == "dff"
+    for said, bad in {
+        "written as spikes, not as 'dff'": {"modality": "counts", "kind": "dff"},
+        "nearest: counts": {"modality": "cuonts"},
+        "no setting 'gain'; it has no settings": {"modality": "counts", "settings": {"gain": 1}},
+        "settings is 5": {"modality": "counts", "settings": 5},
+        "rng is 'x'": {"rng": "x"},
+        "out is 5": {"out": 5},
+    }.items():
+        with pytest.raises(UsageError, match=said):
+            write_nwb(signal, **{"out": tmp_path / "c", **options, **bad})
+    assert not (tmp_path / "c").exists()
 
 
 def test_units_that_a_session_lacks(tmp_path, signal):

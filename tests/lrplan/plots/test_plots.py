@@ -17,10 +17,10 @@ from lrplan import (
     plot_forecast,
     plot_sweep,
 )
-from lrplan.classifiers.rule_classifier import RuleClassifier
+from lrplan.classifiers.calibrated_forest import calibrated_forest
 
 matplotlib.use("Agg")
-LIGHT = RuleClassifier(grid=({},), trees=10, folds=2)
+LIGHT = calibrated_forest({"max_features": ["sqrt"], "trees": [10]}, folds=2)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,9 @@ import pytest
 from matplotlib.text import Text
 
 from lrplan.analyses import analyse, analyses
-from lrplan.claims.nayebi2020 import CLAIMS, ClaimsReport, Part, judge
+from lrplan.claims import ClaimsReport
+from lrplan.claims.judge import Criterion, judge
+from lrplan.claims.nayebi2020 import CLAIMS
 from lrplan.plots import plot_claims
 from lrplan.tell.intervals import Interval
 
@@ -29,7 +31,7 @@ def made(make_cohort, tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def close():
+def close(light):
     yield
     plt.close("all")
 
@@ -118,16 +120,16 @@ def test_dots_stand_at_the_figures(made):
 
 def test_claims_stand_with_their_thresholds():
     def part(low, high, above):
-        return Part("", Interval((low + high) / 2, low, high), above)
+        return Criterion("", Interval((low + high) / 2, low, high), above)
 
     claims = [
-        judge(1, CLAIMS[12][0], "", [part(0.3, 0.5, 0.25)]),
+        judge(1, CLAIMS[12].short, "", [part(0.3, 0.5, 0.25)]),
         judge(2, "fails", "", [part(-0.3, -0.1, 0.0)]),
         judge(3, "open", "", [part(-0.1, 0.1, 0.0)]),
     ]
     ax = plot_claims(ClaimsReport("made", 9, [], claims, []))
     assert [t.get_text() for t in ax.get_yticklabels()] == [
-        f"1 {CLAIMS[12][0]}",
+        f"1 {CLAIMS[12].short}",
         "2 fails",
         "3 open",
     ]

@@ -6,13 +6,17 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from lrplan import DataError, Design, Schedule, UsageError, forecast, open_cohort
-from lrplan.classifiers.rule_classifier import RuleClassifier
+from lrplan.classifiers.calibrated_forest import calibrated_forest
+from lrplan.classifiers.splits import Splits
 from lrplan.measure.trajectories import observe_cohort
+from lrplan.randomness import Streams
+from lrplan.tell.forecast import Tested, cross_predict
 
 DESIGN = Design(units=20, noise=0.1)
-LIGHT = RuleClassifier(grid=({"max_features": "sqrt"},), trees=25)
+LIGHT = calibrated_forest({"max_features": ["sqrt"], "trees": [25]})
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +67,12 @@ def test_same_seed_same_forecast(separable):
     assert plan(separable, held_out=False).to_json() == plan(separable, held_out=False).to_json()
 
 
-class Nearest(RuleClassifier):
+class Nearest(ClassifierMixin, BaseEstimator):
     """Remembers organisms by how much their activity grew, and knows nothing of rules."""
 
     GROWTH = 4 * 21  # act_raw_norm in the last session; columns are session by session
 
-    def fit(self, X, y, organisms=None):
+    def fit(self, X, y, groups=None):
         self.classes_, self.seen_, self.known_ = np.unique(y), X[:, self.GROWTH], y
         return self
 
@@ -96,6 +100,17 @@ def test_warnings_say_what_was_left_out(tmp_path, make_cohort):
     text = " / ".join(found.warnings)
     assert "1 organisms diverged" in text
     assert "4 of 46 populations hold fewer than 30 units" in text
+
+
+def test_where_training_has_one_organism_of_a_rule_nothing_is_predicted(separable):
+    found, _ = observe_cohort(separable, DESIGN, rng=0).finite("c")
+    one = found.organisms == found.organisms[0]
+    # The first fold tests all of its rule but this organism, and so trains on one of that rule.
+    fold = np.where(one | (found.y != found.y[0]), 1, 0)
+    tested = Tested(found, Splits.of_folds(fold), ("a test",))
+    [p] = cross_predict([tested], found.organisms, streams=Streams(0), classifier=LIGHT)
+    assert p.missing
+    assert np.isnan(p.values[fold == 0]).all()
 
 
 def test_too_few_organisms_are_refused(tmp_path, make_cohort):

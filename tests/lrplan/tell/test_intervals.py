@@ -1,25 +1,11 @@
-"""Splits and intervals: the organism is the unit of independence."""
+"""Intervals: the organism is the unit of independence."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from lrplan.classifiers.splits import balanced_splits, organism_folds
-from lrplan.errors import DataError, UsageError
 from lrplan.tell.intervals import Bootstrap, jackknife
-
-
-def test_no_organism_stands_in_two_folds():
-    rng = np.random.default_rng(0)
-    organisms = np.repeat(np.arange(30), 3)
-    labels = np.repeat(np.array(list("abc") * 10), 3)
-    fold = organism_folds(labels, organisms, 5, rng)
-    for organism in range(30):
-        assert len(set(fold[organisms == organism])) == 1
-    for label in "abc":
-        assert set(fold[labels == label]) == set(range(5))
-    assert np.bincount(fold).max() - np.bincount(fold).min() <= 3
 
 
 def test_the_mean_is_balanced_over_rules():
@@ -47,26 +33,6 @@ def test_only_the_named_rules_count():
     right = (labels == "a").astype(float)
     bootstrap = Bootstrap(labels, np.arange(15), rng=np.random.default_rng(0))
     assert bootstrap.balanced(right, rules=("a", "b")).mean == pytest.approx(0.5)
-
-
-def test_balanced_splits_test_every_organism_equally_often_and_never_train_on_it():
-    labels = np.repeat(np.array(list("ab") * 8), 3)
-    organisms = np.repeat(np.arange(16), 3)
-    found = balanced_splits(labels, organisms, rng=np.random.default_rng(0), splits=8)
-    assert found.test.shape == (8, 48)
-    assert (found.test.sum(axis=0) == 2).all()
-    for test in found.test:
-        assert not set(organisms[test]) & set(organisms[~test])
-        assert test[labels == "a"].mean() == test[labels == "b"].mean() == 0.25
-    assert list(found.rounds) == [0] * 4 + [1] * 4
-
-
-def test_more_splits_than_there_are_test_sets_are_refused():
-    labels, organisms = np.array(list("ab") * 4), np.arange(8)
-    with pytest.raises(UsageError, match="allow 4 different test sets; ask for at most 4"):
-        balanced_splits(labels, organisms, rng=np.random.default_rng(0), splits=5)
-    with pytest.raises(DataError, match="3 organisms of 'a'; at least 4"):
-        balanced_splits(labels[2:], organisms[2:], rng=np.random.default_rng(0), splits=1)
 
 
 def test_a_paired_difference_is_surer_than_its_parts():

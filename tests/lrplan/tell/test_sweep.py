@@ -7,9 +7,9 @@ import pytest
 
 from lrplan import Design, Schedule, UsageError, accuracy_by_units, forecast, record, sweep
 from lrplan.classifiers.bagging import out_of_bag_votes
-from lrplan.classifiers.rule_classifier import RuleClassifier
-from lrplan.measure.recording import draw_key
+from lrplan.classifiers.calibrated_forest import calibrated_forest
 from lrplan.measure.trajectories import observe, observe_cohort, observe_designs
+from lrplan.measure.virtual import draw_key
 
 DESIGN = Design(units=20, noise=0.1)
 SCHEDULES = (Schedule(), Schedule(sessions=3), Schedule(sessions=2, start=1))
@@ -118,7 +118,7 @@ def test_schedules_and_measures_are_dimensions_where_listed(separable):
 
 
 def test_with_a_classifier_each_combination_is_a_forecast(separable):
-    light = RuleClassifier(grid=({"max_features": "sqrt"},), trees=10, search_trees=10)
+    light = calibrated_forest({"max_features": ["sqrt"], "trees": [10]}, search_trees=10)
     found = sweep(
         separable,
         DESIGN,

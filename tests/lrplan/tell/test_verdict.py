@@ -7,13 +7,13 @@ import json
 
 import numpy as np
 import pytest
-import xarray as xr
 
+import lrplan
 from lrplan import DataError, UsageError, read_nwb, record_nwb, score
-from lrplan.classifiers.rule_classifier import RuleClassifier
+from lrplan.classifiers.calibrated_forest import calibrated_forest
 from lrplan.tell.verdict import infer_noise
 
-LIGHT = RuleClassifier(grid=({"max_features": "sqrt"},), trees=25)
+LIGHT = calibrated_forest({"max_features": ["sqrt"], "trees": [25]})
 
 
 def rehearse(cohort, tmp_path, organism, **options):
@@ -136,9 +136,10 @@ def test_an_organism_left_out_by_its_name_alone(separable, tmp_path):
 def test_several_areas_of_an_animal_are_told_together(separable, tmp_path):
     organism = separable.organism_ids[40]
     one = rehearse(separable, tmp_path, organism)
-    two = dataclasses.replace(one, data=xr.concat([one.data, one.data], dim="population"))
+    areas = [one.data.assign_coords(area=("population", [name])) for name in ("V1", "LM")]
+    two = lrplan.join([dataclasses.replace(one, data=data) for data in areas])
     verdict = judge(separable, two, without=[organism])
-    assert len(verdict.areas) == 2
+    assert [a["area"] for a in verdict.areas] == ["V1", "LM"]
     alone = judge(separable, one, without=[organism])
     assert len(alone.areas) == 1
     rule = separable.organisms["rule"].values[40]

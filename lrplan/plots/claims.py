@@ -1,4 +1,4 @@
-"""A picture of claims."""
+"""The figure of each claim, and what it must lie above."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from lrplan.plots._style import SMALL, new_axes
 
 if TYPE_CHECKING:
-    from lrplan.claims.nayebi2020 import ClaimsReport
+    from lrplan.claims.report import ClaimsReport
 
 LOOKS = {"holds": ("#009E73", "o"), "fails": ("#D55E00", "s"), "undecided": ("0.45", "^")}
 
@@ -20,7 +20,7 @@ def plot_claims(report: ClaimsReport, *, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     report : ClaimsReport
-        From `lrplan.claims.nayebi2020.evaluate_claims`.
+        From `lrplan.claims.evaluate_claims`.
     ax : Axes, optional
         Where to draw; by default a new figure.
     """

@@ -1,10 +1,10 @@
-"""The classifier: calibrated, blind to test organisms, the same for the same seed."""
+"""The classifier of forecasts: calibrated, blind to test organisms, the same for the same seed."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from lrplan.classifiers.rule_classifier import RuleClassifier
+from lrplan.classifiers.calibrated_forest import calibrated_forest
 
 
 def cloud(rng, *, spread, n=40, per_organism=3):
@@ -22,7 +22,7 @@ def test_probabilities_are_calibrated():
     x, y, organisms = cloud(rng, spread=2.0, n=150, per_organism=1)
     order = rng.permutation(len(y))
     train, test = order[:300], order[300:]
-    model = RuleClassifier().fit(x[train], y[train], organisms[train])
+    model = calibrated_forest().fit(x[train], y[train], organisms[train])
     p = model.predict_proba(x[test])
     np.testing.assert_allclose(p.sum(axis=1), 1)
     said = p.max(axis=1)
@@ -37,7 +37,7 @@ def test_where_nothing_can_be_learned_nothing_is_claimed():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((200, 30))
     y = np.arange(200) % 4
-    model = RuleClassifier().fit(x[:100], y[:100])
+    model = calibrated_forest().fit(x[:100], y[:100])
     p = model.predict_proba(x[100:])
     assert -np.log2(p[np.arange(100), y[100:]]).mean() < 2.1
 
@@ -47,8 +47,8 @@ def test_recordings_of_one_organism_do_not_calibrate_each_other():
     rng = np.random.default_rng(0)
     x, _, organisms = cloud(rng, spread=1.0, n=20)
     y = rng.integers(0, 4, 80)[organisms]  # labels that mean nothing
-    grouped = RuleClassifier().fit(x, y, organisms)
-    leaking = RuleClassifier().fit(x, y)
+    grouped = calibrated_forest().fit(x, y, organisms)
+    leaking = calibrated_forest().fit(x, y)
     index = np.arange(len(y))
     assert grouped.out_of_fold_[index, y].mean() < 0.3
     assert leaking.out_of_fold_[index, y].mean() > 0.5
@@ -58,13 +58,13 @@ def test_features_that_are_not_finite_are_left_out():
     rng = np.random.default_rng(0)
     x, y, organisms = cloud(rng, spread=0.5, n=10)
     x = np.concatenate([x, np.full((len(x), 1), np.inf)], axis=1)
-    model = RuleClassifier().fit(x, y, organisms)
-    assert list(model.kept_) == [True] * 10 + [False]
+    model = calibrated_forest().fit(x, y, organisms)
+    assert list(model.estimator_.kept_) == [True] * 10 + [False]
     assert (model.predict(x) == y).mean() > 0.9
 
 
 def test_same_seed_same_probabilities():
     rng = np.random.default_rng(0)
     x, y, organisms = cloud(rng, spread=1.0, n=10)
-    one, two = (RuleClassifier(random_state=3).fit(x, y, organisms) for _ in range(2))
+    one, two = (calibrated_forest(random_state=3).fit(x, y, organisms) for _ in range(2))
     np.testing.assert_array_equal(one.predict_proba(x), two.predict_proba(x))

@@ -1,4 +1,4 @@
-"""Assemble a new cohort from organisms of others, block by block."""
+"""Write a new cohort: where it goes, and organisms of others, block by block."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lrplan.cohort import format as schema
+from lrplan.cohort.format import BY_NAME, FAST, CohortWriter
 from lrplan.cohort.store import Cohort
 from lrplan.errors import UsageError
 
@@ -26,7 +26,7 @@ OWN_ATTRIBUTES = ("long_name", "units", "flag_values", "flag_meanings")
 
 
 @dataclass(frozen=True)
-class Part:
+class Subset:
     """Some organisms of one cohort.
 
     Parameters
@@ -81,8 +81,8 @@ def refuse_existing(out: Path) -> None:
         raise UsageError(f"{str(out)!r} is no name for a cohort; name a directory or a .zip file")
 
 
-def assemble(path: Path, parts: Sequence[Part], attributes: Mapping[str, Any]) -> None:
-    """Write a cohort of the organisms of all parts, in their order.
+def write_subsets(path: Path, subsets: Sequence[Subset], attributes: Mapping[str, Any]) -> None:
+    """Write a cohort of the organisms of all subsets, in their order.
 
     Memory holds the labels and a few chunks, however large the cohorts.
 
@@ -90,57 +90,57 @@ def assemble(path: Path, parts: Sequence[Part], attributes: Mapping[str, Any]) -
     ----------
     path : Path
         A directory that does not exist yet, or ``....zip``.
-    parts : sequence of Part
+    subsets : sequence of Subset
         Of cohorts that store the same variables in the same shapes.
     attributes : mapping
         Root attributes.
     """
-    writer = schema.CohortWriter(path, attributes, level=schema.FAST)
-    for (group, name), array in parts[0].cohort.variables.items():
+    writer = CohortWriter(path, attributes, level=FAST)
+    for (group, name), array in subsets[0].cohort.variables.items():
         kept = {k: v for k, v in dict(array.attrs).items() if k not in OWN_ATTRIBUTES}
         if (group, name) == ("populations", "organism"):
-            writer.write(group, name, _organism_index(parts).astype(array.dtype), kept)
+            writer.write(group, name, _organism_index(subsets).astype(array.dtype), kept)
         elif "flag_meanings" in array.attrs:
-            writer.write_categories(group, name, list(_words(parts, group, name)), kept)
-        elif schema.BY_NAME[group, name].dims == ("observable",):
-            writer.write(group, name, parts[0].cohort.read_variable(group, name), kept)
+            writer.write_categories(group, name, list(_words(subsets, group, name)), kept)
+        elif BY_NAME[group, name].dims == ("observable",):
+            writer.write(group, name, subsets[0].cohort.read_variable(group, name), kept)
         elif array.ndim == 1:
-            columns = [p.cohort.read_variable(group, name)[p.rows(group)] for p in parts]
+            columns = [s.cohort.read_variable(group, name)[s.rows(group)] for s in subsets]
             writer.write(group, name, np.concatenate(columns), kept)
         else:
-            _copy_rows(writer, parts, group, name, kept)
+            _copy_rows(writer, subsets, group, name, kept)
     writer.close()
 
 
-def _organism_index(parts: Sequence[Part]) -> np.ndarray:
-    """Return the place of each population's organism among those of all parts."""
+def _organism_index(subsets: Sequence[Subset]) -> np.ndarray:
+    """Return the place of each population's organism among those of all subsets."""
     out, before = [], 0
-    for part in parts:
-        owner = part.cohort.population_table["organism"].values[part.populations]
-        out.append(before + np.searchsorted(part.organisms, owner))
-        before += len(part.organisms)
+    for subset in subsets:
+        owner = subset.cohort.population_table["organism"].values[subset.populations]
+        out.append(before + np.searchsorted(subset.organisms, owner))
+        before += len(subset.organisms)
     return np.concatenate(out)
 
 
-def _words(parts: Sequence[Part], group: str, name: str) -> np.ndarray:
+def _words(subsets: Sequence[Subset], group: str, name: str) -> np.ndarray:
     tables = [
-        p.cohort.organisms if group == "organisms" else p.cohort.population_table for p in parts
+        s.cohort.organisms if group == "organisms" else s.cohort.population_table for s in subsets
     ]
     return np.concatenate(
-        [t[name].values[p.rows(group)] for t, p in zip(tables, parts, strict=True)]
+        [t[name].values[s.rows(group)] for t, s in zip(tables, subsets, strict=True)]
     )
 
 
 def _copy_rows(
-    writer: schema.CohortWriter,
-    parts: Sequence[Part],
+    writer: CohortWriter,
+    subsets: Sequence[Subset],
     group: str,
     name: str,
     attributes: Mapping[str, Any],
 ) -> None:
     """Copy rows of one variable, as they are stored, into whole chunks of the new one."""
-    first = parts[0].cohort.variables[group, name]
-    rows = [(p.cohort, p.rows(group)) for p in parts]
+    first = subsets[0].cohort.variables[group, name]
+    rows = [(s.cohort, s.rows(group)) for s in subsets]
     total = sum(len(r) for _, r in rows)
     target = writer.create(group, name, (total, *first.shape[1:]), first.dtype, attributes)
     step = target.chunks[0] * BLOCK_CHUNKS

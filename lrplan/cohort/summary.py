@@ -1,0 +1,77 @@
+"""What a cohort holds, counted, and its organisms as records."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lrplan.cohort.format import CATEGORIES, VARIABLE_OF
+
+if TYPE_CHECKING:
+    from lrplan.cohort.store import Cohort
+
+
+def info_of(cohort: Cohort) -> dict[str, Any]:
+    """Return what `Cohort.info` does."""
+    o = cohort.organisms
+    final = cohort.final_performance()
+    performance: dict[str, dict[str, float | None]] = {}
+    tasks = sorted(set(o["task"].values))
+    for task, rule in product(tasks, cohort.rules):
+        chosen = final[(o["task"].values == task) & (o["rule"].values == rule)]
+        chosen = chosen[np.isfinite(chosen)]
+        value = float(np.median(chosen)) if chosen.size else None
+        performance.setdefault(task, {})[rule] = value
+    stored = {m: int(cohort.stored_units(m).min()) for m in VARIABLE_OF if cohort.stores_units(m)}
+    diverged = ("organisms", "diverged") in cohort.variables
+    return {
+        "name": cohort.name,
+        "format_version": cohort.attributes["format_version"],
+        "organisms": int(o.sizes["organism"]),
+        "by_rule": {r: int((o["rule"].values == r).sum()) for r in cohort.rules},
+        "rules": cohort.rules,
+        "architectures": sorted(set(o["architecture"].values)),
+        "tasks": tasks,
+        "diverged": int(o["diverged"].values.sum()) if diverged else None,
+        "populations": int(cohort.population_table.sizes["population"]),
+        "checkpoints": cohort.checkpoints,
+        "stimuli": cohort.stimuli if "activity" in stored else None,
+        "units_stored": stored.get("activity"),
+        "stored": stored,
+        "bytes": cohort.bytes,
+        "final_performance": performance,
+    }
+
+
+def organism_records(cohort: Cohort) -> list[dict[str, Any]]:
+    """Return what `Cohort.organism_table` does."""
+    final = cohort.final_performance()
+    layers: dict[int, list[dict[str, Any]]] = {}
+    table = cohort.population_table
+    for i, organism in enumerate(table["organism"].values):
+        layers.setdefault(int(organism), []).append(
+            {
+                "layer": str(table["layer"].values[i]),
+                "position": str(table["layer_position"].values[i]),
+                "units": _known(table["units"].values[i]),
+            }
+        )
+    names = ("id", *CATEGORIES, "batch_size", "learning_rate", "model_seed", "data_seed")
+    diverged = ("organisms", "diverged") in cohort.variables
+    out = []
+    for i in range(cohort.organisms.sizes["organism"]):
+        record = {name: _known(cohort.organisms[name].values[i]) for name in names}
+        marked = bool(cohort.organisms["diverged"].values[i])
+        record["diverged"] = marked if diverged else None
+        record["layers"] = layers.get(i, [])
+        record["final_performance"] = float(final[i]) if np.isfinite(final[i]) else None
+        out.append(record)
+    return out
+
+
+def _known(value: Any) -> Any:
+    """Return a label as Python has it; None if it is unknown."""
+    plain = value.item() if hasattr(value, "item") else str(value)
+    return None if isinstance(plain, float) and np.isnan(plain) else plain

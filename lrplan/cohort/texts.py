@@ -1,0 +1,124 @@
+"""What cohorts hold, in lines and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrplan.texts import Line, cell, counted, percent, size, table
+
+if TYPE_CHECKING:
+    from lrplan.cohort.check import Check
+
+
+def info_lines(summary: Mapping[str, Any]) -> list[Line]:
+    """Return a cohort's summary, as `Cohort.info` makes it."""
+    performance = {
+        task: by_rule
+        for task, by_rule in summary["final_performance"].items()
+        if any(share is not None for share in by_rule.values())
+    }
+    rows = [
+        [rule, count, *(percent(performance[task].get(rule)) for task in performance)]
+        for rule, count in summary["by_rule"].items()
+    ]
+    stored = "; ".join(f"{number} of {measure}" for measure, number in summary["stored"].items())
+    trajectory = f"Stored of each population: {summary['checkpoints']} checkpoints"
+    if stored:
+        trajectory += f", {summary['stimuli']} stimuli; units (synapses, pairs), at least: {stored}"
+    else:
+        trajectory += " of observables; no responses, so forecasts need --units all --noise 0"
+    return [
+        f"Cohort {summary['name']} (format {summary['format_version']}): "
+        f"{summary['organisms']} organisms, "
+        + ("" if summary["diverged"] is None else f"{summary['diverged']} diverged, ")
+        + f"{summary['populations']} populations, {size(summary['bytes'])}",
+        f"Architectures: {cell(summary['architectures'])}",
+        f"Tasks: {cell(summary['tasks'])}",
+        trajectory,
+        "",
+        table(
+            "Final performance: share of held-out examples whose class is found, median"
+            if performance
+            else "Performance is not recorded",
+            ("rule", "organisms", *performance),
+            rows,
+            numbers=1,
+        ),
+    ]
+
+
+def organism_lines(records: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """Return organisms as a table, and their layers, which many share, as another.
+
+    Parameters
+    ----------
+    records : sequence of mapping
+        As `Cohort.organism_table` makes them.
+    """
+    rows = [
+        [
+            r["id"],
+            r["rule"],
+            r["architecture"],
+            r["task"],
+            r["batch_size"],
+            "-" if r["learning_rate"] is None else f"{r['learning_rate']:g}",
+            f"{cell(r['model_seed'])}/{cell(r['data_seed'])}",
+            "diverged" if r["diverged"] else percent(r["final_performance"]),
+        ]
+        for r in records
+    ]
+    columns = ("id", "rule", "network", "task", "batch", "rate", "seeds", "final")
+    layers: dict[tuple[str, str], None] = {}
+    for r in records:
+        layers[r["architecture"], ", ".join(map(_layer, r["layers"]))] = None
+    return [
+        table(None, columns, rows, numbers=4),
+        table("Stored layers", ("architecture", "layers"), layers),
+        "final: share of held-out examples whose class is found; seeds: model/data",
+    ]
+
+
+def _layer(layer: Mapping[str, Any]) -> str:
+    units = "" if layer["units"] is None else f", {layer['units']} units"
+    return f"{layer['layer']} ({layer['position']}{units})"
+
+
+def made_lines(summary: Mapping[str, Any], out: Path) -> list[Line]:
+    """Return what a cohort that was just written holds.
+
+    Parameters
+    ----------
+    summary : mapping
+        As `Cohort.info` makes it.
+    out : Path
+        Where it was written.
+    """
+    return [
+        f"{out}: {counted(summary['organisms'], 'organism')}, "
+        f"{counted(summary['populations'], 'population')}, {size(summary['bytes'])}",
+        table(None, ("rule", "organisms"), summary["by_rule"].items(), numbers=1),
+    ]
+
+
+def check_lines(found: Check) -> list[Line]:
+    """Return what a check found."""
+    faults = [f for f in found.findings if f.level == "fault"]
+    known = [
+        counted(number, noun)
+        for number, noun in ((found.organisms, "organism"), (found.populations, "population"))
+        if number is not None
+    ]
+    verdict = "sound" if found.sound else f"not sound: {counted(len(faults), 'fault')}"
+    read = ", ".join([*known, counted(found.chunks, "chunk") + " read", size(found.bytes)])
+    lines: list[Line] = [f"Cohort {found.path}: {verdict} ({read})"]
+    if found.findings:
+        rows = [(f.level, f.where, f.what) for f in found.findings]
+        lines.append(table(None, ("", "where", "what"), rows))
+    if faults:
+        lines.append(
+            "Restore the cohort from a copy, or simulate, merge, select or import it again."
+        )
+    return lines

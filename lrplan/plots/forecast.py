@@ -1,0 +1,32 @@
+"""A forecast on one sheet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import xarray as xr
+from matplotlib.figure import Figure
+
+from lrplan.plots.accuracy_by_noise import plot_accuracy_by_noise
+from lrplan.plots.accuracy_by_units import plot_accuracy_by_units
+from lrplan.plots.confusion import plot_confusion
+
+if TYPE_CHECKING:
+    from lrplan.tell.forecast import Forecast
+
+
+def plot_forecast(forecast: Forecast, by_units: xr.Dataset, by_noise: xr.Dataset) -> Figure:
+    """Draw a forecast on one sheet: confusion, accuracy against units and against noise."""
+    figure, axes = plt.subplots(
+        1, 3, figsize=(10.5, 3.4), layout="constrained", width_ratios=(1.2, 1, 1)
+    )
+    plot_confusion(forecast, ax=axes[0])
+    plot_accuracy_by_units(by_units, ax=axes[1])
+    plot_accuracy_by_noise(by_noise, ax=axes[2])
+    held = forecast.held_out.get("architecture")
+    title = f"accuracy {forecast.accuracy} within known conditions, chance {forecast.chance:.2f}"
+    if held is not None:
+        title += f"; held-out architectures {held}"
+    figure.suptitle(title, fontsize=9)
+    return figure

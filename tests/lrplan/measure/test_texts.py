@@ -1,0 +1,75 @@
+"""What a recording says of itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from lrplan import Design, Recording, record
+from lrplan.measure.texts import design_line, recording_lines, recording_repr
+from lrplan.texts import html, text
+
+
+@pytest.fixture
+def real():
+    """A recording whose third session has fewer units, and of which trials were dropped."""
+    values = np.ones((1, 3, 4, 12))
+    values[0, 2, :, 10:] = np.nan
+    file = {
+        "responses": "spike rates",
+        "label": "stimulus",
+        "intervals": "trials",
+        "window": {"rule": "the whole trial"},
+        "dropped": {"aborted": 2},
+    }
+    return Recording(
+        xr.Dataset({"activity": (("population", "session", "stimulus", "unit"), values)}),
+        "a<b>.nwb",
+        kind="spikes",
+        tracked=False,
+        ingest={"files": [file, file], "order": "time", "warnings": ["few trials"]},
+    )
+
+
+def test_areas_of_animals_are_counted(real):
+    both = xr.concat([real.data] * 2, "population").assign_coords(
+        animal=("population", ["m1", "m1"]),
+        area=("population", ["VISp", "VISl"]),
+        condition=("population", ["learning"] * 2),
+    )
+    lines = text(recording_lines(Recording(both, "a.nwb", "spikes"))).splitlines()
+    assert lines[1] == "Of 1 animal (m1), 2 areas, 1 condition (learning)"
+    rows = [" ".join(line.split()) for line in lines]
+    assert "m1 VISl learning 1" in rows and "m1 VISp learning 1" in rows
+
+
+def test_a_real_recording(real):
+    assert recording_repr(real) == (
+        "<Recording 'a<b>.nwb': spikes, 3 sessions, 10 to 12 units (not tracked), 4 stimuli>"
+    )
+    told = [x for x in text(recording_lines(real)).splitlines() if not x.startswith("Of ")]
+    assert told == [
+        "Recording: a<b>.nwb: spikes, 3 sessions, 10 to 12 units (not tracked), 4 stimuli",
+        "Read: spike rates by stimulus of trials, the whole trial; sessions in order of time",
+        "Trials dropped: 4 aborted",
+        "Warning: few trials",
+    ]
+    assert "a&lt;b&gt;.nwb" in html(recording_lines(real))
+
+
+def test_a_virtual_recording_counts_its_populations(separable):
+    design = Design(units=5, measure="weights,paired")
+    made = record(separable, design, rng=np.random.default_rng(0), populations=[0, 1, 2, 95])
+    assert recording_repr(made) == (
+        "<Recording 'made': virtual, 4 populations, 5 sessions, 5 synapses and 4 pairs (tracked)>"
+    )
+    rows = [" ".join(line.split()) for line in text(recording_lines(made)).splitlines()]
+    assert "information_alignment deep 1" in rows and "sgdm early 2" in rows
+
+
+def test_a_design_says_the_settings_of_its_modality():
+    asked = Design().to_json()
+    assert "; modality ideal; " in design_line(asked | {"settings": {}})
+    told = design_line(asked | {"modality": "dff", "settings": {"rate_hz": 30, "tau_s": 0.25}})
+    assert "; modality dff (rate_hz 30, tau_s 0.25); " in told
