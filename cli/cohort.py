@@ -99,14 +99,13 @@ def check(
 ) -> None:
     """Read all of a cohort and say what is wrong with it."""
     from lrplan.cohort.check import check as check_cohort
-    from lrplan.cohort.texts import check_lines
     from lrplan.errors import EXIT_DATA
 
     found = check_cohort(cohort)
     if json:
         _output.emit_json(found.to_json())
     else:
-        _output.show(*check_lines(found))
+        _output.show(*found.lines())
     if not found.sound:
         raise typer.Exit(EXIT_DATA)
 

@@ -148,7 +148,6 @@ def design(
     import numpy as np
 
     from lrplan import forecast, open_cohort
-    from lrplan.tell.texts import forecast_lines
 
     opened = open_cohort(cohort)
     asked.schedule.checkpoints(opened.checkpoints)
@@ -157,7 +156,7 @@ def design(
     if json:
         _output.emit_json(result.to_json())
     else:
-        _output.show(*forecast_lines(result))
+        _output.show(*result.lines())
     if plot is not None:
         _output.note(f"drawing {plot}", quiet=quiet)
         save_plot(plot, result, opened, asked, seed, quiet=quiet)

@@ -142,7 +142,6 @@ def score(
     opened = open_cohort(cohort)
 
     from lrplan import score as score_recording
-    from lrplan.tell.texts import verdict_lines
 
     _output.note(
         f"training on virtual recordings of the cohort {opened.name} made as {recording.source}",
@@ -159,7 +158,7 @@ def score(
     if json:
         _output.emit_json(verdict.to_json())
     else:
-        _output.show(*verdict_lines(verdict))
+        _output.show(*verdict.lines())
     if verdict.answer is None:
         raise typer.Exit(EXIT_CANNOT_TELL)
 

@@ -202,6 +202,6 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where there are several."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, in the plural (by default with an s) unless it is 1."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lrplan.analyses import Result
-from lrplan.analyses._scoring import (
-    Scored,
-    accuracy_dataset,
-    check_labels,
-    classifier_names,
-    open_study,
-)
+from lrplan.analyses._scoring import Scored, accuracy_dataset
+from lrplan.analyses._study import check_labels, classifier_names, open_study
 from lrplan.errors import DataError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from lrplan.analyses import (
     ShuffleLabels,
     analyses,
 )
-from lrplan.analyses._scoring import LABELS, open_study, words
+from lrplan.analyses._study import LABELS, open_study, words
 from lrplan.errors import DataError
 from lrplan.measure.trajectories import swapped
 from lrplan.tell.intervals import RESAMPLES, Estimate

@@ -23,7 +23,8 @@ from lrplan.analyses import (
     SplitCount,
     analyses,
 )
-from lrplan.analyses._scoring import LEAK, SPLITS, UNTESTED, classifier_names, open_study, words
+from lrplan.analyses._fits import UNTESTED
+from lrplan.analyses._study import LEAK, SPLITS, classifier_names, open_study, words
 from lrplan.tell.intervals import Estimate
 
 if TYPE_CHECKING:

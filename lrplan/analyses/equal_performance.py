@@ -25,14 +25,8 @@ from lrplan.analyses import (
     SplitCount,
     analyses,
 )
-from lrplan.analyses._scoring import (
-    Scored,
-    accuracy_dataset,
-    check_labels,
-    classifier_names,
-    open_study,
-    words,
-)
+from lrplan.analyses._scoring import Scored, accuracy_dataset
+from lrplan.analyses._study import check_labels, classifier_names, open_study, words
 from lrplan.classifiers.splits import Splits
 from lrplan.cohort.conditions import performance
 from lrplan.errors import DataError, UsageError

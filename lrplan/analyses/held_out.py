@@ -23,14 +23,9 @@ from lrplan.analyses import (
     ShuffleLabels,
     analyses,
 )
-from lrplan.analyses._scoring import (
-    UNTESTED,
-    Scored,
-    accuracy_dataset,
-    classifier_names,
-    open_study,
-    words,
-)
+from lrplan.analyses._fits import UNTESTED
+from lrplan.analyses._scoring import Scored, accuracy_dataset
+from lrplan.analyses._study import classifier_names, open_study, words
 from lrplan.classifiers.splits import Splits
 from lrplan.cohort.conditions import conditions
 from lrplan.errors import DataError

@@ -24,7 +24,8 @@ from lrplan.analyses import (
     SplitCount,
     analyses,
 )
-from lrplan.analyses._scoring import Fit, classifier_names, open_study, parts_of, run_fits
+from lrplan.analyses._fits import Fit, run_fits
+from lrplan.analyses._study import classifier_names, open_study, parts_of
 from lrplan.arguments import positive_int
 from lrplan.measure.observables import chosen
 from lrplan.randomness import keyed_rng

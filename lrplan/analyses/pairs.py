@@ -22,15 +22,8 @@ from lrplan.analyses import (
     SplitCount,
     analyses,
 )
-from lrplan.analyses._scoring import (
-    LEAK,
-    SPLITS,
-    Scored,
-    accuracy_dataset,
-    classifier_names,
-    open_study,
-    words,
-)
+from lrplan.analyses._scoring import Scored, accuracy_dataset
+from lrplan.analyses._study import LEAK, SPLITS, classifier_names, open_study, words
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort

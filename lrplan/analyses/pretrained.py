@@ -21,14 +21,10 @@ from lrplan.analyses import (
     SplitCount,
     analyses,
 )
-from lrplan.analyses._scoring import (
-    UNTESTED,
-    accuracy_dataset,
-    classifier_names,
-    open_study,
-    run_fits,
-)
+from lrplan.analyses._fits import UNTESTED, run_fits
+from lrplan.analyses._scoring import accuracy_dataset
 from lrplan.analyses._scoring import scored as score
+from lrplan.analyses._study import classifier_names, open_study
 from lrplan.cohort.conditions import training_start
 from lrplan.errors import DataError
 

@@ -21,12 +21,11 @@ from lrplan.analyses import (
     SplitCount,
     analyses,
 )
-from lrplan.analyses._scoring import (
+from lrplan.analyses._scoring import Scored, accuracy_dataset
+from lrplan.analyses._study import (
     LEAK,
     PAPER_CLASSIFIERS,
     SPLITS,
-    Scored,
-    accuracy_dataset,
     classifier_names,
     open_study,
     words,

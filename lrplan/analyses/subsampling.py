@@ -24,14 +24,9 @@ from lrplan.analyses import (
     SplitCount,
     analyses,
 )
-from lrplan.analyses._scoring import (
-    Fit,
-    accuracy_dataset,
-    classifier_names,
-    open_study,
-    run_fits,
-    scored,
-)
+from lrplan.analyses._fits import Fit, run_fits
+from lrplan.analyses._scoring import accuracy_dataset, scored
+from lrplan.analyses._study import classifier_names, open_study
 from lrplan.arguments import positive_int
 from lrplan.errors import UsageError
 

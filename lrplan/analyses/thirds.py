@@ -20,13 +20,9 @@ from lrplan.analyses import (
     SplitCount,
     analyses,
 )
-from lrplan.analyses._scoring import (
-    accuracy_dataset,
-    classifier_names,
-    open_study,
-    run_fits,
-    scored,
-)
+from lrplan.analyses._fits import run_fits
+from lrplan.analyses._scoring import accuracy_dataset, scored
+from lrplan.analyses._study import classifier_names, open_study
 from lrplan.errors import DataError
 
 if TYPE_CHECKING:

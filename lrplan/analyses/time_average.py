@@ -20,7 +20,8 @@ from lrplan.analyses import (
     SplitCount,
     analyses,
 )
-from lrplan.analyses._scoring import accuracy_dataset, classifier_names, open_study
+from lrplan.analyses._scoring import accuracy_dataset
+from lrplan.analyses._study import classifier_names, open_study
 from lrplan.tell.intervals import Estimate
 
 if TYPE_CHECKING:

@@ -26,23 +26,21 @@ from lrplan.analyses import (
     SplitCount,
     analyses,
 )
-from lrplan.analyses._scoring import (
-    Fit,
-    Scored,
+from lrplan.analyses._fits import Fit, run_fits
+from lrplan.analyses._scoring import Scored, accuracy_dataset, scored
+from lrplan.analyses._study import (
     Study,
-    accuracy_dataset,
     check_labels,
     classifier_names,
     measure_names,
     open_study,
     parts_of,
-    run_fits,
-    scored,
 )
 from lrplan.arguments import positive_int
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
-from lrplan.measure.trajectories import Features, observe_designs
+from lrplan.measure.observe import observe_designs
+from lrplan.measure.trajectories import Features
 from lrplan.measure.virtual import draw_key
 from lrplan.tell.intervals import Estimate
 from lrplan.terms import MEASURES

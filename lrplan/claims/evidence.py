@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrplan.analyses import Result, analyse, analyses
-from lrplan.analyses._scoring import open_study
+from lrplan.analyses._study import open_study
 from lrplan.cohort.conditions import conditions
 from lrplan.errors import DataError
 from lrplan.tell.intervals import Estimate

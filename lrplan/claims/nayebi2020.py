@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from lrplan.analyses._scoring import remembered_fits
+from lrplan.analyses._fits import remembered_fits
 from lrplan.claims.evidence import FEW_SAMPLES, ONE_ROUND, PAPER_RULES, Evidence
 from lrplan.claims.judge import Criterion, Missing, judge
 from lrplan.claims.report import Claim, ClaimsReport

@@ -27,9 +27,8 @@ from lrplan.cohort.integrity import (
     several_sizes,
     wrong_dimensions,
 )
-from lrplan.cohort.texts import check_lines
 from lrplan.terms import POSITIONS
-from lrplan.texts import text
+from lrplan.texts import Line, counted, size, table, text
 
 WHOLE_BLOCK = 32
 """Rows that are looked at together."""
@@ -95,9 +94,29 @@ class Check:
             "findings": [vars(f) for f in self.findings],
         }
 
+    def lines(self) -> list[Line]:
+        """Return what a check self."""
+        faults = [f for f in self.findings if f.level == "fault"]
+        known = [
+            counted(number, noun)
+            for number, noun in ((self.organisms, "organism"), (self.populations, "population"))
+            if number is not None
+        ]
+        verdict = "sound" if self.sound else f"not sound: {counted(len(faults), 'fault')}"
+        read = ", ".join([*known, counted(self.chunks, "chunk") + " read", size(self.bytes)])
+        lines: list[Line] = [f"Cohort {self.path}: {verdict} ({read})"]
+        if self.findings:
+            rows = [(f.level, f.where, f.what) for f in self.findings]
+            lines.append(table(None, ("", "where", "what"), rows))
+        if faults:
+            lines.append(
+                "Restore the cohort from a copy, or simulate, merge, select or import it again."
+            )
+        return lines
+
     def summary(self) -> str:
         """Return the text that ``lrplan cohort check`` prints."""
-        return text(check_lines(self))
+        return text(self.lines())
 
 
 def check(name_or_path: str | Path) -> Check:

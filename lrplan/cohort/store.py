@@ -12,7 +12,6 @@ import xarray as xr
 import zarr
 
 from lrplan.cohort.arrays import StoredArrays
-from lrplan.cohort.conditions import family_of, settings
 from lrplan.cohort.format import BY_NAME, CATEGORIES, CODED, UNKNOWN, VARIABLE_OF, decode
 from lrplan.cohort.integrity import (
     DAMAGED,
@@ -22,6 +21,7 @@ from lrplan.cohort.integrity import (
     read_files,
     root_attributes,
 )
+from lrplan.cohort.settings import family_of, settings
 from lrplan.cohort.summary import info_of, organism_records
 from lrplan.cohort.texts import info_lines
 from lrplan.errors import DataError, UsageError

@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
+import xarray as xr
 
 from lrplan.cohort.format import CATEGORIES, VARIABLE_OF
 
-if TYPE_CHECKING:
-    from lrplan.cohort.store import Cohort
+
+class Held(Protocol):
+    """What is counted of a cohort."""
+
+    name: str
+    attributes: dict[str, Any]
+    organisms: xr.Dataset
+    population_table: xr.Dataset
+
+    @property
+    def rules(self) -> list[str]:
+        """The rules, sorted."""
+
+    @property
+    def checkpoints(self) -> int:
+        """Number of checkpoints."""
+
+    @property
+    def stimuli(self) -> int:
+        """Number of stimuli."""
+
+    @property
+    def bytes(self) -> int:
+        """Its size on disk."""
+
+    @property
+    def variables(self) -> Mapping[tuple[str, str], Any]:
+        """What it stores, by group and name."""
+
+    def final_performance(self) -> np.ndarray:
+        """Return each organism's performance at the end."""
+
+    def stores_units(self, measure: str) -> bool:
+        """Return whether single units of a measure are stored."""
+
+    def stored_units(self, measure: str) -> np.ndarray:
+        """Return how many each population holds."""
 
 
-def info_of(cohort: Cohort) -> dict[str, Any]:
+def info_of(cohort: Held) -> dict[str, Any]:
     """Return what `Cohort.info` does."""
     o = cohort.organisms
     final = cohort.final_performance()
@@ -45,7 +82,7 @@ def info_of(cohort: Cohort) -> dict[str, Any]:
     }
 
 
-def organism_records(cohort: Cohort) -> list[dict[str, Any]]:
+def organism_records(cohort: Held) -> list[dict[str, Any]]:
     """Return what `Cohort.organism_table` does."""
     final = cohort.final_performance()
     layers: dict[int, list[dict[str, Any]]] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lrplan.texts import Line, cell, counted, percent, size, table
 
 if TYPE_CHECKING:
-    from lrplan.cohort.check import Check
+    pass
 
 
 def info_lines(summary: Mapping[str, Any]) -> list[Line]:
@@ -101,24 +101,3 @@ def made_lines(summary: Mapping[str, Any], out: Path) -> list[Line]:
         f"{counted(summary['populations'], 'population')}, {size(summary['bytes'])}",
         table(None, ("rule", "organisms"), summary["by_rule"].items(), numbers=1),
     ]
-
-
-def check_lines(found: Check) -> list[Line]:
-    """Return what a check found."""
-    faults = [f for f in found.findings if f.level == "fault"]
-    known = [
-        counted(number, noun)
-        for number, noun in ((found.organisms, "organism"), (found.populations, "population"))
-        if number is not None
-    ]
-    verdict = "sound" if found.sound else f"not sound: {counted(len(faults), 'fault')}"
-    read = ", ".join([*known, counted(found.chunks, "chunk") + " read", size(found.bytes)])
-    lines: list[Line] = [f"Cohort {found.path}: {verdict} ({read})"]
-    if found.findings:
-        rows = [(f.level, f.where, f.what) for f in found.findings]
-        lines.append(table(None, ("", "where", "what"), rows))
-    if faults:
-        lines.append(
-            "Restore the cohort from a copy, or simulate, merge, select or import it again."
-        )
-    return lines

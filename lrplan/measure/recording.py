@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,11 @@ import xarray as xr
 
 from lrplan.arguments import generator, positive_int
 from lrplan.errors import DataError, UsageError
-from lrplan.measure.texts import recording_lines, recording_repr
+from lrplan.measure.texts import ingest_lines, span, tracked_words
 from lrplan.pictures import draw
 from lrplan.registry import nearest
 from lrplan.terms import UNIT_DIMS, UNIT_NOUNS
-from lrplan.texts import html, text
+from lrplan.texts import Line, counted, html, table, text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +30,9 @@ DIMS = {
     "paired": ("population", "session", "paired_stimulus", "post", "pre"),
 }
 KINDS = ("virtual", "spikes", "dff")
+WHOSE = ("animal", "area", "condition")
+KNOWN = ("rule", "position")
+"""Labels by which the populations of virtual recordings are counted; `WHOSE` are real ones'."""
 UNKNOWN = "unknown"
 LEARNING = "learning"
 _MATCHED = ("session", "stimulus", "paired_stimulus")
@@ -98,10 +102,28 @@ class Recording:
         object.__setattr__(self, "data", _with_areas(_with_means(_by_name(self.data))))
 
     def __repr__(self) -> str:
-        return recording_repr(self)
+        return f"<Recording {self.source!r}: {_about(self)}>"
 
     def _repr_html_(self) -> str:
-        return html(recording_lines(self))
+        return html(self.lines())
+
+    def lines(self) -> list[Line]:
+        """Return what it holds, of whom, and what its reader chose, dropped and doubted."""
+        coords = self.data.coords
+        lines: list[Line] = [f"Recording: {self.source}: {_about(self)}"]
+        of = []
+        for name in (n for n in WHOSE if n in coords):
+            names = sorted(set(coords[name].values.tolist()))
+            of.append(counted(len(names), name) + (f" ({names[0]})" if len(names) == 1 else ""))
+        if of:
+            lines.append(f"Of {', '.join(of)}")
+        lines += ingest_lines(self.ingest)
+        labels = [n for n in (KNOWN if KNOWN[0] in coords else WHOSE) if n in coords]
+        if labels and self.data.sizes["population"] > 1:
+            kinds = Counter(zip(*(coords[n].values.tolist() for n in labels), strict=True))
+            rows = [[*kind, number] for kind, number in sorted(kinds.items(), key=str)]
+            lines.append(table(None, (*labels, "populations"), rows, numbers=len(labels)))
+        return lines + [f"Warning: {w}" for w in self.ingest.get("warnings", ())]
 
     def summary(self) -> str:
         """Return what was recorded, of whom and where, and what is doubtful.
@@ -113,7 +135,7 @@ class Recording:
         >>> lrplan.record(cohort, lrplan.Design(units=9), rng=0, populations=[0])
         <Recording 'starter': virtual, 21 sessions, 9 units (tracked), 8 stimuli>
         """
-        return text(recording_lines(self))
+        return text(self.lines())
 
     def plot(self, *, ax: Axes | None = None) -> Axes:
         """Draw mean responses over sessions, as `lrplan.plots.plot_recording` does."""
@@ -402,3 +424,27 @@ def padded(recorded: Sequence[np.ndarray]) -> np.ndarray:
             row[...] = np.nan
         row[tuple(map(slice, values.shape))] = values
     return out
+
+
+def _about(recording: Recording) -> str:
+    sizes = recording.data.sizes
+    populations = sizes["population"]
+    words = [str(recording.kind)]
+    if populations > 1:
+        words.append(f"{populations} populations")
+    words.append(counted(recording.sessions, "session"))
+    held = []
+    for measure, dims in UNIT_DIMS.items():
+        if measure not in recording.data:
+            continue
+        seen = recording.data[measure].notnull()
+        shown = [d for d in seen.dims if d not in ("population", "session", *dims)]
+        counts = seen.all(shown).sum(dims).values.ravel().tolist()
+        noun = UNIT_NOUNS[measure]
+        held.append(f"{span(counts)} {noun}s")
+    words.append(f"{' and '.join(held) or 'nothing'} ({tracked_words(recording.tracked)})")
+    if "stimulus" in sizes:
+        words.append(counted(sizes["stimulus"], "stimulus", "stimuli"))
+    if "trial" in sizes:
+        words.append(f"up to {counted(sizes['trial'], 'trial')} of each")
+    return ", ".join(words)

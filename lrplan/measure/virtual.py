@@ -54,7 +54,7 @@ def record(
     Recording
         One population each, with labels as coordinates; an organism is an animal, its layer an
         area. Held in memory as a whole; observables of cohorts larger than memory come from
-        `lrplan.measure.trajectories.observe_cohort`.
+        `lrplan.measure.observe.observe_cohort`.
 
     Raises
     ------

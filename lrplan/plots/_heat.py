@@ -22,7 +22,7 @@ from lrplan.plots._style import (
 )
 
 if TYPE_CHECKING:
-    from lrplan.analyses import Result
+    from lrplan.plots._drawn import Result
 
 
 def panels(

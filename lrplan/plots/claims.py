@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from lrplan.plots._style import SMALL, new_axes
 
 if TYPE_CHECKING:
-    from lrplan.claims.report import ClaimsReport
+    from lrplan.plots._drawn import ClaimsReport
 
 LOOKS = {"holds": ("#009E73", "o"), "fails": ("#D55E00", "s"), "undecided": ("0.45", "^")}
 

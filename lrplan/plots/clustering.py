@@ -10,7 +10,7 @@ from lrplan.plots._dots import dots
 from lrplan.plots._style import chance_line, legend_above, measure_colours, new_axes, values_of
 
 if TYPE_CHECKING:
-    from lrplan.analyses import Result
+    from lrplan.plots._drawn import Result
 
 
 def plot_clustering(result: Result, *, ax: Axes | None = None) -> Axes:

@@ -11,7 +11,7 @@ from lrplan.plots._dots import dots
 from lrplan.plots._style import COLOURS, SMALL, legend_above, new_axes, short, spoken
 
 if TYPE_CHECKING:
-    from lrplan.cohort.store import Cohort
+    from lrplan.plots._drawn import Cohort
 
 
 def plot_cohort(cohort: Cohort, *, ax: Axes | None = None) -> Axes:

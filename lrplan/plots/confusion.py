@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from lrplan.plots._style import SEQUENTIAL, short
 
 if TYPE_CHECKING:
-    from lrplan.tell.forecast import Forecast
+    from lrplan.plots._drawn import Forecast
 
 
 def plot_confusion(forecast: Forecast, *, ax: Axes | None = None) -> Axes:

@@ -10,7 +10,7 @@ from lrplan.plots._heat import heat, panels
 from lrplan.plots._style import short, spoken, values_of
 
 if TYPE_CHECKING:
-    from lrplan.analyses import Result
+    from lrplan.plots._drawn import Result
 
 
 def plot_confusion_by_measure(result: Result, *, ax: Axes | None = None) -> Axes:

@@ -10,7 +10,7 @@ from lrplan.plots._dots import accuracy_dots
 from lrplan.plots._style import SMALL, values_of
 
 if TYPE_CHECKING:
-    from lrplan.analyses import Result
+    from lrplan.plots._drawn import Result
 
 
 def plot_equal_performance(result: Result, *, ax: Axes | None = None) -> Axes:

@@ -13,7 +13,7 @@ from lrplan.plots.accuracy_by_units import plot_accuracy_by_units
 from lrplan.plots.confusion import plot_confusion
 
 if TYPE_CHECKING:
-    from lrplan.tell.forecast import Forecast
+    from lrplan.plots._drawn import Forecast
 
 
 def plot_forecast(forecast: Forecast, by_units: xr.Dataset, by_noise: xr.Dataset) -> Figure:

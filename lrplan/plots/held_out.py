@@ -11,7 +11,7 @@ from lrplan.plots._dots import dots, label_accuracy
 from lrplan.plots._style import MARKERS, measure_colours, new_axes, spoken, values_of
 
 if TYPE_CHECKING:
-    from lrplan.analyses import Result
+    from lrplan.plots._drawn import Result
 
 
 def plot_held_out(result: Result, *, ax: Axes | None = None) -> Axes:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from lrplan.plots._style import MARKERS, SMALL, measure_colours, new_axes, values_of
 
 if TYPE_CHECKING:
-    from lrplan.analyses import Result
+    from lrplan.plots._drawn import Result
 
 
 def plot_importance(result: Result, *, ax: Axes | None = None, most: int = 30) -> Axes:

@@ -12,7 +12,7 @@ from lrplan.plots._dots import accuracy_dots
 from lrplan.plots._style import SMALL, legend_above, spoken, values_of
 
 if TYPE_CHECKING:
-    from lrplan.analyses import Result
+    from lrplan.plots._drawn import Result
 
 WIDTH = 18
 """Characters after which a name beside the axis is broken."""

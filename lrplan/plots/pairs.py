@@ -16,7 +16,7 @@ from lrplan.plots._style import (
 )
 
 if TYPE_CHECKING:
-    from lrplan.analyses import Result
+    from lrplan.plots._drawn import Result
 
 
 def plot_pairs(result: Result, *, ax: Axes | None = None) -> Axes:

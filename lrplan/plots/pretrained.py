@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from lrplan.plots._heat import crossed
 
 if TYPE_CHECKING:
-    from lrplan.analyses import Result
+    from lrplan.plots._drawn import Result
 
 
 def plot_pretrained(result: Result, *, ax: Axes | None = None) -> Axes:

@@ -15,7 +15,7 @@ from lrplan.plots._style import SEQUENTIAL, SMALL, legend_above, new_axes
 from lrplan.terms import UNIT_DIMS, UNIT_NOUNS
 
 if TYPE_CHECKING:
-    from lrplan.measure.recording import Recording
+    from lrplan.plots._drawn import Recording
 
 AXIS = {
     "activity": "response, mean over stimuli",

@@ -10,7 +10,7 @@ from lrplan.plots._dots import dots, label_accuracy
 from lrplan.plots._style import new_axes, values_of
 
 if TYPE_CHECKING:
-    from lrplan.analyses import Result
+    from lrplan.plots._drawn import Result
 
 
 def plot_separation(result: Result, *, ax: Axes | None = None) -> Axes:

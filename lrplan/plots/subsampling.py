@@ -10,7 +10,7 @@ from lrplan.plots._heat import accuracy_range, heat, panels
 from lrplan.plots._style import ACCURACY, values_of
 
 if TYPE_CHECKING:
-    from lrplan.analyses import Result
+    from lrplan.plots._drawn import Result
 
 
 def plot_subsampling(result: Result, *, ax: Axes | None = None) -> Axes:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from lrplan.plots._style import LINE, SMALL, chance_line, new_axes, short, spoken
 
 if TYPE_CHECKING:
-    from lrplan.tell.verdict import Verdict
+    from lrplan.plots._drawn import Verdict
 
 EXCLUDED = "0.75"
 

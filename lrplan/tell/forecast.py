@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +19,15 @@ from lrplan.classifiers.splits import Splits, count_groups
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
-from lrplan.measure.trajectories import Trajectories, observe_cohort
+from lrplan.measure.observe import observe_cohort
+from lrplan.measure.texts import design_line
+from lrplan.measure.trajectories import Trajectories
+from lrplan.pictures import draw
 from lrplan.randomness import Streams
 from lrplan.registry import nearest
 from lrplan.tell.combine import Probabilities
 from lrplan.tell.intervals import Bootstrap, Interval
+from lrplan.texts import Line, html, percent, percent_range, table, text
 from lrplan.threads import threads
 
 if TYPE_CHECKING:
@@ -41,6 +46,12 @@ SINGULAR = {
     "task": "task",
     "hyperparameters": "setting of hyperparameters",
 }
+SPOKEN = {
+    "architecture": "held-out architecture (a brain is one)",
+    "task": "held-out task",
+    "hyperparameters": "held-out hyperparameters",
+}
+"""How conditions that were held out are called; others are called by their name."""
 HELD_OUT = {"architecture": "architecture", "task": "task", "hyperparameters": "setting"}
 
 
@@ -146,29 +157,71 @@ class Forecast:
         ]
         return pd.DataFrame(values, index=pd.Index(rows, name="condition"), columns=columns)
 
+    def lines(self) -> list[Line]:
+        """Return a forecast: its design, accuracies, bits, confusion and warnings."""
+        known = "known conditions"
+        if self.split == "layer":
+            known = "known conditions, split by layer (leaks between layers of one organism)"
+        rows = [[known, *self.accuracy.told()]]
+        if self.animal is not None:
+            rows.append(["... all areas of an animal together", *self.animal.told()])
+        for name, interval in self.held_out.items():
+            told = SPOKEN.get(name, f"held-out {name}")
+            if interval is None:
+                rows.append([told, "-", "none held out"])
+            else:
+                rows.append([told, *interval.told()])
+        rows.append(["chance", percent(self.chance), ""])
+        rules = self.rules
+        most = math.log2(len(rules)) if rules else 0.0
+        bits = self.bits
+        matrix = [
+            [rule, *map(percent, map(float, row))]
+            for rule, row in zip(rules, self.confusion.values, strict=True)
+        ]
+        predicted = [str(r) for r in self.confusion["predicted"].values]
+        lines: list[Line] = [
+            f"Forecast from the cohort {self.cohort}: {self.organisms} organisms, "
+            f"{self.populations} populations, {len(rules)} rules",
+            f"Design: {design_line(self.design.to_json())}",
+            table(None, ("balanced accuracy under", "accuracy", "95% interval"), rows, numbers=1),
+            f"One recording tells {bits.mean:.2f} of {most:.2f} bits about the rule (95% interval "
+            f"{bits.low:.2f} to {bits.high:.2f}).",
+            "",
+            table(
+                "Confusion: share of each true rule that is taken for",
+                ("true rule", *predicted),
+                matrix,
+                numbers=1,
+            ),
+        ]
+        if self.inseparable:
+            pairs = "; ".join(f"{a} and {b}" for a, b in self.inseparable)
+            lines.append(f"This design cannot separate: {pairs}.")
+        else:
+            lines.append("This design separates every pair of rules.")
+        return lines + [f"Warning: {w}" for w in self.warnings]
+
     def summary(self) -> str:
         """Return the text that ``lrplan design`` prints."""
-        from lrplan.tell.texts import forecast_lines
-        from lrplan.texts import text
-
-        return text(forecast_lines(self))
+        return text(self.lines())
 
     def plot(self, *, ax: Axes | None = None) -> Axes:
         """Draw the confusion, as `lrplan.plot_confusion` does."""
-        from lrplan.pictures import draw
-
         return draw("plot_confusion", self, ax=ax)
 
     def __repr__(self) -> str:
-        from lrplan.tell.texts import forecast_repr
-
-        return forecast_repr(self)
+        """Return a forecast in one short line, as Python shows it."""
+        accuracy = self.accuracy
+        design = self.design
+        return (
+            f"<Forecast from {self.cohort!r}, {design.units} units, noise {design.noise:.3g}: "
+            f"accuracy {percent(accuracy.mean)} ({percent_range(accuracy.low, accuracy.high)}), "
+            f"chance {percent(self.chance)}>"
+        )
 
     def _repr_html_(self) -> str:
-        from lrplan.tell.texts import forecast_lines
-        from lrplan.texts import html
-
-        return html(forecast_lines(self))
+        return html(self.lines())
 
 
 def forecast(
@@ -239,7 +292,7 @@ def forecast(
         for name, label in HELD_OUT.items():
             whole = Splits.of_folds(some.label(label))
             if len(whole) > 1:
-                tests.append(Tested(some, whole, (name,)))
+                tests.append(Unseen(some, whole, (name,)))
     found = cross_predict(tests, groups, streams=streams, classifier=classifier)
     known = found[:REPEATS]
     unseen = {t.purpose[0]: p for t, p in zip(tests[REPEATS:], found[REPEATS:], strict=True)}
@@ -320,7 +373,7 @@ def check_rules(trajectories: Trajectories, cohort: str, least: int = FOLDS) -> 
 
 
 @dataclass(frozen=True)
-class Tested:
+class Unseen:
     """Recordings that are told by classifiers which did not see their group.
 
     Parameters
@@ -340,14 +393,14 @@ class Tested:
 
 def within_known(
     trajectories: Trajectories, groups: np.ndarray, streams: Streams, repeat: int
-) -> Tested:
+) -> Unseen:
     """Return the test within known conditions: groups are dealt into folds."""
     folds = Splits.dealt(trajectories.y, groups, folds=FOLDS, rng=streams.rng("folds", repeat))
-    return Tested(trajectories, folds, ("known", repeat))
+    return Unseen(trajectories, folds, ("known", repeat))
 
 
 def cross_predict(
-    tests: Sequence[Tested],
+    tests: Sequence[Unseen],
     groups: np.ndarray,
     *,
     streams: Streams,
@@ -357,7 +410,7 @@ def cross_predict(
 
     Parameters
     ----------
-    tests : sequence of Tested
+    tests : sequence of Unseen
         What is predicted.
     groups : array (recording,)
         What the classifier keeps together in its own cross-validation.

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lrplan.texts import percent, percent_range
+
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 
@@ -23,6 +25,10 @@ class Interval:
     def to_json(self) -> dict[str, float]:
         """Return plain values for JSON."""
         return {"mean": self.mean, "low": self.low, "high": self.high}
+
+    def told(self) -> tuple[str, str]:
+        """Return an interval of shares as its mean and its range, in percent."""
+        return percent(self.mean), percent_range(self.low, self.high)
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"

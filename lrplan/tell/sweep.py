@@ -16,7 +16,8 @@ from lrplan.classifiers.bagging import out_of_bag_votes
 from lrplan.cohort import as_cohort
 from lrplan.errors import UsageError
 from lrplan.measure.design import Design, Schedule
-from lrplan.measure.trajectories import Observed, Trajectories, observe_designs
+from lrplan.measure.observe import Observed, observe_designs
+from lrplan.measure.trajectories import Trajectories
 from lrplan.measure.virtual import check_held, draw_key, usable
 from lrplan.randomness import Streams
 from lrplan.tell.forecast import (
@@ -74,7 +75,7 @@ def sweep(
     shuffle_labels : bool, default False
         Whether organisms swap rules at random: the accuracy must then be chance.
     classifier : Calibrated, optional
-        Tested in five folds for each combination: then each is what `forecast` with the same
+        Unseen in five folds for each combination: then each is what `forecast` with the same
         `rng` and classifier finds, at the price of as many forecasts.
 
     Returns

@@ -18,14 +18,18 @@ from lrplan.classifiers.splits import Splits
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design, Schedule
+from lrplan.measure.observe import observe, observe_cohort
 from lrplan.measure.recording import LEARNING, Recording
-from lrplan.measure.trajectories import Features, Trajectories, observe, observe_cohort
+from lrplan.measure.texts import design_line, ingest_lines, recording_line
+from lrplan.measure.trajectories import Features, Trajectories
+from lrplan.pictures import draw
 from lrplan.randomness import Streams
 from lrplan.registry import nearest
 from lrplan.tell.combine import Probabilities
-from lrplan.tell.forecast import Tested, check_rules, cross_predict, within_known
+from lrplan.tell.forecast import Unseen, check_rules, cross_predict, within_known
 from lrplan.tell.intervals import Bootstrap, Interval
 from lrplan.terms import POSITIONS
+from lrplan.texts import Line, cell, html, percent, table, text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,29 +133,69 @@ class Verdict:
             columns=["rule", "probability", "in_set"],
         ).set_index("rule")
 
+    def lines(self) -> list[Line]:
+        """Return what was read, the answer, probabilities and how far to trust them."""
+        null = self.null
+        probabilities = sorted(self.probabilities.items(), key=lambda item: -item[1])
+        rows = [[rule, percent(p), rule in self.set] for rule, p in probabilities]
+        lines: list[Line] = [
+            f"Recording: {recording_line(self.recording)}",
+            *ingest_lines(self.ingest),
+            f"Design, inferred: {design_line(self.design.to_json())}",
+            f"Answer: {self._answer()}",
+            table(None, ("rule", "probability", "within the 95% set"), rows, numbers=1),
+        ]
+        if len(self.areas) > 1:
+            rules = [rule for rule, _ in probabilities]
+            alone = [
+                [a["animal"], a["area"], *(percent(a["probabilities"][r]) for r in rules)]
+                for a in self.areas
+            ]
+            lines.append(
+                table("What each area says alone", ("animal", "area", *rules), alone, numbers=2)
+            )
+        share, between = self.expected_accuracy.told()
+        lines.append(
+            f"Expected accuracy of such recordings: {share} (95% interval {between}); chance "
+            f"{percent(self.chance)}."
+        )
+        if self.expected_held_out is not None:
+            share, between = self.expected_held_out.told()
+            lines.append(
+                f"On architectures that it never saw (a brain is one): {share} ({between})."
+            )
+        lines += [
+            f"Distance from the virtual recordings: {cell(self.distance['value'])}, "
+            f"farther than {percent(self.distance['quantile'])} of them.",
+            f"With its sessions shuffled, {null['shuffles']} times: the same most probable rule in "
+            f"{percent(null['same_answer'])}.",
+        ]
+        return lines + [f"Warning: {w}" for w in self.warnings]
+
+    def _answer(self) -> str:
+        if self.answer is None:
+            return f"cannot tell ({'; '.join(self.reasons)})."
+        return self.answer
+
     def summary(self) -> str:
         """Return the text that ``lrplan score`` prints."""
-        from lrplan.tell.texts import verdict_lines
-        from lrplan.texts import text
+        return text(self.lines())
 
-        return text(verdict_lines(self))
+    def __repr__(self) -> str:
+        """Return a verdict in one short line, as Python shows it."""
+        rule, p = max(self.probabilities.items(), key=lambda item: item[1])
+        answer = "cannot tell" if self.answer is None else self.answer
+        return (
+            f"<Verdict on {self.recording['source']!r}: {answer}; most probable {rule} "
+            f"({percent(p)}), {len(self.set)} of {len(self.probabilities)} rules in the 95% set>"
+        )
 
     def plot(self, *, ax: Axes | None = None) -> Axes:
         """Draw the probability of each rule, with chance, and mark the rules that are excluded."""
-        from lrplan.pictures import draw
-
         return draw("plot_verdict", self, ax=ax)
 
-    def __repr__(self) -> str:
-        from lrplan.tell.texts import verdict_repr
-
-        return verdict_repr(self)
-
     def _repr_html_(self) -> str:
-        from lrplan.tell.texts import verdict_lines
-        from lrplan.texts import html
-
-        return html(verdict_lines(self))
+        return html(self.lines())
 
 
 def infer_noise(recording: Recording) -> float:
@@ -434,7 +478,7 @@ def _tested(
     tests = [within_known(virtual, virtual.organisms, streams, 0)]
     architectures = Splits.of_folds(virtual.label("architecture"))
     if len(architectures) > 1:
-        tests.append(Tested(virtual, architectures, ("architecture",)))
+        tests.append(Unseen(virtual, architectures, ("architecture",)))
     found = cross_predict(tests, virtual.organisms, streams=streams, classifier=base)
     return found[0], found[1] if len(found) > 1 else None
 

@@ -48,8 +48,9 @@ class Observed:
         Its backward weights B, in the shape of W, if it has any.
     visits : sequence of Visit
         In the order of time.
-    reward : Tensor (), optional
-        Minus the loss of the batch.
+    reward : Tensor (example,), optional
+        Minus the loss of each example; in a contrastive task, whose loss has no such parts, minus
+        the loss of the batch. Known to `OwnUpdate.update` alone.
     readout : bool
         Whether it is the readout or part of a contrastive head.
     """

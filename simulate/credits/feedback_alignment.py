@@ -25,5 +25,8 @@ class FeedbackAlignment(Credit):
         if backward is not None:
             return carry_back(op, x, weight, backward)
         if x.requires_grad:
-            raise ValueError("an error is to go back through a layer that has no backward weights")
+            raise ValueError(
+                "an error is to go back through a layer that has no backward weights: the first "
+                "layer of a network has none, and takes in examples alone"
+            )
         return op.forward(x, weight)

@@ -118,7 +118,7 @@ class Learners:
             images = channels_last(images)
         taps = self._taps(images)
         if self.as_one:
-            losses, seen = self._losses(
+            losses, seen, rewards = self._losses(
                 self.params,
                 self.feedback,
                 {name: [t.flatten(0, 1) for t in each] for name, each in taps.items()},
@@ -128,13 +128,13 @@ class Learners:
             )
         else:
             args = (self.params, self.feedback, taps, images, labels)
-            losses, seen = over_stack(self._losses, self.organisms)(*args)
+            losses, seen, rewards = over_stack(self._losses, self.organisms)(*args)
         grads, seen = self._gradients(losses, taps, seen)
         with torch.no_grad():
-            for rows, name, change in self._asked(self.updating, "update", seen, losses):
+            for rows, name, change in self._asked(self.updating, "update", seen, rewards):
                 grads[f"{name}.weight"][rows] = -change
             known = {name: seen[name] for name in self.feedback} if self.moving else {}
-            moves = self._asked(self.moving, "update_backward", known, losses)
+            moves = self._asked(self.moving, "update_backward", known, rewards)
             self._step(grads, share)
             for rows, name, move in moves:
                 self.feedback[name][rows].add_(move, alpha=share)
@@ -178,8 +178,8 @@ class Learners:
         labels: Tensor,
         *,
         organisms: int = 1,
-    ) -> tuple[Tensor, Seen]:
-        """Return the loss, and what layers saw whose weights or backward weights learn from it."""
+    ) -> tuple[Tensor, Seen, list[Tensor]]:
+        """Return the loss, and what credits learn from: what layers saw, and the reward."""
         run = TrainingPass(
             params,
             backward=feedback,
@@ -200,24 +200,37 @@ class Learners:
             held = {"x": visit.x, "z": visit.z} | ({} if visit.y is None else {"y": visit.y})
             return {k: run.apart(t.detach()) for k, t in held.items()}
 
+        def reward(output: Tensor, labels: Tensor) -> Tensor:
+            if self.task.objective == "supervised":
+                return -torch.func.vmap(lambda o, y: loss(o[None], y[None]))(output, labels)
+            return -loss(output, labels).expand(len(output))
+
         wanted = run.visits if self.updating else feedback if self.moving else ()
         seen = {name: [apart(visit) for visit in run.visits[name]] for name in wanted}
-        if organisms == 1:
-            return loss(output, labels), seen
-        return torch.func.vmap(loss)(run.apart(output), labels), seen
+
+        def of_each(function: Callable[[Tensor, Tensor], Tensor], output: Tensor) -> Tensor:
+            if organisms == 1:
+                return function(output, labels)
+            found: Tensor = torch.func.vmap(function)(run.apart(output), labels)
+            return found
+
+        rewards = [of_each(reward, output.detach())] if self.updating else []
+        return of_each(loss, output), seen, rewards
 
     def _asked(
-        self, credits: Sequence[tuple[slice, Any]], what: str, seen: Seen, losses: Tensor
+        self, credits: Sequence[tuple[slice, Any]], what: str, seen: Seen, rewards: list[Tensor]
     ) -> list[tuple[slice, str, Tensor]]:
         """Return what credits answer, for their organisms and each layer, to what it saw."""
         answers = []
         for rows, credit in credits:
             for name, visits in seen.items():
                 weight = self.params[f"{name}.weight"].detach()
-                backward = [self.feedback[name]] if name in self.feedback else []
+                # Rows without B of their own hold W, which is nothing a credit is to see.
+                has_one = credit.backward_weights and name in self.feedback
+                backward = [self.feedback[name]] if has_one else []
                 mine = torch.utils._pytree.tree_map(
                     partial(_some, rows=rows, dtype=weight.dtype),
-                    (visits, weight, backward, -losses.detach()),
+                    (visits, weight, backward, rewards),
                 )
                 one = over_stack(self._asking(getattr(credit, what), name), rows.stop - rows.start)
                 answers += [(rows, name, answer) for answer in one(*mine)]
@@ -232,7 +245,7 @@ class Learners:
             visits: list[dict[str, Tensor]],
             weight: Tensor,
             backward: list[Tensor],
-            reward: Tensor,
+            rewards: list[Tensor],
         ) -> tuple[Tensor, ...]:
             answer = ask(
                 Observed(
@@ -240,7 +253,7 @@ class Learners:
                     weight,
                     backward[0] if backward else None,
                     [Visit(**visit) for visit in visits],
-                    reward,
+                    rewards[0] if rewards else None,
                     self.readouts[name],
                 )
             )

@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-KINDS = ("rules", "credits", "optimizers", "architectures", "tasks", "modalities", "observables")
+KINDS = (
+    "rules",
+    "credits",
+    "optimizers",
+    "architectures",
+    "tasks",
+    "modalities",
+    "observables",
+    "sets",
+)
 SOME = {
     "rules": {"sgdm", "adam", "feedback_alignment", "information_alignment"},
     "credits": {"backpropagation", "feedback_alignment", "information_alignment"},
@@ -20,6 +29,7 @@ SOME = {
     },
     "modalities": {"ideal"},
     "observables": {"act_abs_median", "weight_sq_kurtosis", "grad_raw"},
+    "sets": {"standard-1", "nayebi2020", "nayebi2020-kept"},
 }
 ALSO = {
     "rules": {"settings", "credit", "optimizer", "learning_rate"},
@@ -27,8 +37,9 @@ ALSO = {
     "optimizers": {"settings"},
     "architectures": {"settings", "size"},
     "tasks": {"objective", "needs", "settings"},
-    "modalities": {"measures"},
+    "modalities": {"measures", "settings", "about_settings"},
     "observables": {"degree", "measure", "family"},
+    "sets": {"observables", "number"},
 }
 
 

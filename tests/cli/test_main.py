@@ -82,7 +82,7 @@ def test_version(cli):
         ("cohort inf", "'info'"),
         ("list", "Missing argument"),
         ("list rule", "nearest: rules"),
-        ("list [red]", "known: analyses, architectures"),
+        ("list [b]", "known: analyses, architectures"),
         ("score", "Missing argument"),
         ("simulate recipe.toml", "--out"),
         ("design --unit 3", "nearest: --units"),

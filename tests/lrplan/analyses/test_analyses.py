@@ -105,7 +105,7 @@ def test_another_observable_changes_no_importance(made, monkeypatch, observables
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_gives_the_same_result(name, made, monkeypatch):
     first = ask(name, made, seed=3)
-    monkeypatch.setattr("lrplan.analyses._scoring.threads", lambda: 3)
+    monkeypatch.setattr("lrplan.analyses._fits.threads", lambda: 3)
     assert ask(name, made, seed=3).dataset.identical(first.dataset)
 
 
@@ -172,16 +172,16 @@ def test_layers_of_one_organism_leak_where_the_split_lets_them(make_cohort, tmp_
 
 
 def change_values(monkeypatch, change):
-    from lrplan.analyses import _scoring
+    from lrplan.analyses import _study
 
-    load = _scoring._load
+    load = _study._load
 
     def changed(*args, **options):
         data, warnings = load(*args, **options)
         change(data)
         return data, warnings
 
-    monkeypatch.setattr(_scoring, "_load", changed)
+    monkeypatch.setattr(_study, "_load", changed)
 
 
 def test_held_out_cost_is_paired_with_as_many_random_organisms(made):
@@ -274,7 +274,7 @@ def test_only_the_rules_asked_for_are_told(made):
 
 
 def test_the_paper_was_left_with_24_observables():
-    from lrplan.analyses._scoring import PAPER_OBSERVABLES
+    from lrplan.analyses._study import PAPER_OBSERVABLES
     from lrplan.measure.observables import all_observables
 
     assert len(PAPER_OBSERVABLES) == 24

@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 
 from lrplan import DataError, open_cohort
-from lrplan.cohort.conditions import (
-    conditions,
-    family_of,
-    performance,
-    rate_ranks,
-    training_start,
-)
+from lrplan.cohort.conditions import conditions, performance, training_start
 from lrplan.cohort.format import CohortWriter
+from lrplan.cohort.settings import family_of, rate_ranks
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from lrplan import Design, Recording, record
-from lrplan.measure.texts import design_line, recording_lines, recording_repr
+from lrplan.measure.texts import design_line
 from lrplan.texts import html, text
 
 
@@ -32,39 +32,49 @@ def real():
     )
 
 
+def test_trials_are_told():
+    values = np.ones((1, 3, 1, 5, 12))
+    dims = ("population", "session", "stimulus", "trial", "unit")
+    made = Recording(xr.Dataset({"trials": (dims, values)}), "a.nwb", kind="spikes")
+    assert repr(made) == (
+        "<Recording 'a.nwb': spikes, 3 sessions, 12 units (tracked), 1 stimulus, "
+        "up to 5 trials of each>"
+    )
+
+
 def test_areas_of_animals_are_counted(real):
     both = xr.concat([real.data] * 2, "population").assign_coords(
         animal=("population", ["m1", "m1"]),
         area=("population", ["VISp", "VISl"]),
         condition=("population", ["learning"] * 2),
     )
-    lines = text(recording_lines(Recording(both, "a.nwb", "spikes"))).splitlines()
+    lines = text(Recording(both, "a.nwb", "spikes").lines()).splitlines()
     assert lines[1] == "Of 1 animal (m1), 2 areas, 1 condition (learning)"
     rows = [" ".join(line.split()) for line in lines]
     assert "m1 VISl learning 1" in rows and "m1 VISp learning 1" in rows
 
 
 def test_a_real_recording(real):
-    assert recording_repr(real) == (
+    assert repr(real) == (
         "<Recording 'a<b>.nwb': spikes, 3 sessions, 10 to 12 units (not tracked), 4 stimuli>"
     )
-    told = [x for x in text(recording_lines(real)).splitlines() if not x.startswith("Of ")]
+    told = [x for x in text(real.lines()).splitlines() if not x.startswith("Of ")]
     assert told == [
         "Recording: a<b>.nwb: spikes, 3 sessions, 10 to 12 units (not tracked), 4 stimuli",
         "Read: spike rates by stimulus of trials, the whole trial; sessions in order of time",
         "Trials dropped: 4 aborted",
         "Warning: few trials",
     ]
-    assert "a&lt;b&gt;.nwb" in html(recording_lines(real))
+    assert "a&lt;b&gt;.nwb" in html(real.lines())
 
 
 def test_a_virtual_recording_counts_its_populations(separable):
     design = Design(units=5, measure="weights,paired")
     made = record(separable, design, rng=np.random.default_rng(0), populations=[0, 1, 2, 95])
-    assert recording_repr(made) == (
+    assert repr(made) == (
         "<Recording 'made': virtual, 4 populations, 5 sessions, 5 synapses and 4 pairs (tracked)>"
     )
-    rows = [" ".join(line.split()) for line in text(recording_lines(made)).splitlines()]
+    rows = [" ".join(line.split()) for line in text(made.lines()).splitlines()]
     assert "information_alignment deep 1" in rows and "sgdm early 2" in rows
 
 

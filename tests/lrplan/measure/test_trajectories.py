@@ -7,8 +7,9 @@ import pytest
 import xarray as xr
 
 from lrplan import Design, Recording, Schedule, UsageError, record
+from lrplan.measure.observe import observe, observe_cohort
 from lrplan.measure.recording import DIMS
-from lrplan.measure.trajectories import Trajectories, observe, observe_cohort
+from lrplan.measure.trajectories import Trajectories
 
 
 def made(measure, values, **coords):

@@ -11,9 +11,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from lrplan import DataError, Design, Schedule, UsageError, forecast, open_cohort
 from lrplan.classifiers.calibrated_forest import calibrated_forest
 from lrplan.classifiers.splits import Splits
-from lrplan.measure.trajectories import observe_cohort
+from lrplan.measure.observe import observe_cohort
 from lrplan.randomness import Streams
-from lrplan.tell.forecast import Tested, cross_predict
+from lrplan.tell.forecast import Unseen, cross_predict
 
 DESIGN = Design(units=20, noise=0.1)
 LIGHT = calibrated_forest({"max_features": ["sqrt"], "trees": [25]})
@@ -107,7 +107,7 @@ def test_where_training_has_one_organism_of_a_rule_nothing_is_predicted(separabl
     one = found.organisms == found.organisms[0]
     # The first fold tests all of its rule but this organism, and so trains on one of that rule.
     fold = np.where(one | (found.y != found.y[0]), 1, 0)
-    tested = Tested(found, Splits.of_folds(fold), ("a test",))
+    tested = Unseen(found, Splits.of_folds(fold), ("a test",))
     [p] = cross_predict([tested], found.organisms, streams=Streams(0), classifier=LIGHT)
     assert p.missing
     assert np.isnan(p.values[fold == 0]).all()

@@ -8,7 +8,7 @@ import pytest
 from lrplan import Design, Schedule, UsageError, accuracy_by_units, forecast, record, sweep
 from lrplan.classifiers.bagging import out_of_bag_votes
 from lrplan.classifiers.calibrated_forest import calibrated_forest
-from lrplan.measure.trajectories import observe, observe_cohort, observe_designs
+from lrplan.measure.observe import observe, observe_cohort, observe_designs
 from lrplan.measure.virtual import draw_key
 
 DESIGN = Design(units=20, noise=0.1)
@@ -53,7 +53,7 @@ def test_each_combination_is_what_is_recorded_alone(separable, changes):
 
 
 def test_what_is_not_finite_is_left_out_and_said(separable, monkeypatch):
-    from lrplan.measure.trajectories import Observed
+    from lrplan.measure.observe import Observed
 
     trajectories = Observed.trajectories
 
@@ -185,7 +185,7 @@ def test_same_seed_same_sweep_on_any_number_of_threads(separable, monkeypatch):
         )
 
     one = swept()
-    for module in ("tell.sweep", "measure.trajectories"):
+    for module in ("tell.sweep", "measure.observe"):
         monkeypatch.setattr(f"lrplan.{module}.threads", lambda: 1)
     assert one.identical(swept())
 

@@ -1,0 +1,415 @@
+"""From recordings to trajectories: one road for all of them.
+
+Real recordings and virtual ones that are held in memory come by `observe`; cohorts that are
+recorded population by population under one design by `observe_cohort`, and under many by
+`observe_designs`; observables that a cohort stores ready-made by `observe_cohort` with all units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lrplan.errors import DataError, UsageError
+from lrplan.measure.design import Design, Schedule
+from lrplan.measure.observables import STANDARD, Family, chosen, words_of
+from lrplan.measure.recording import LEARNING, Recording
+from lrplan.measure.virtual import Samples, check_held, draw_key, usable
+from lrplan.terms import MEASURES, UNIT_DIMS
+from lrplan.threads import threads
+
+if TYPE_CHECKING:
+    from lrplan.cohort import Cohort
+from lrplan.measure.trajectories import Trajectories
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A family of a measure, and which of its observables are taken."""
+
+    measure: str
+    family: Family
+    places: list[int]
+
+    @property
+    def names(self) -> list[str]:
+        return [self.family.observables[i].name for i in self.places]
+
+    def compute(self, values: np.ndarray) -> np.ndarray:
+        """Return (..., session, observable) of values (..., session, ..., unit)."""
+        return np.asarray(self.family.compute(values))[..., self.places]
+
+    def scale(self, first: np.ndarray) -> np.ndarray:
+        """Return the scale (...) of a first session's values (..., unit)."""
+        return np.asarray(self.family.scale(first), dtype=np.float64)
+
+    def relative(self, observed: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Divide observables (..., session, observable) by the first session's scale (...).
+
+        Each by the power of the scale that its own unit is of. Statistics of single sessions are
+        given as their change from the first, in which the error of having sampled these units
+        cancels; those of a whole trajectory speak of change already.
+        """
+        degree = np.array([self.family.observables[i].degree for i in self.places], np.float32)
+        # A population that is silent at first has no scale of its own.
+        scale = np.where(scale > 0, scale, 1.0)
+        observed = observed / (scale[..., None, None] ** degree)
+        if not self.family.needs.trajectory:
+            observed[..., 1:, :] -= observed[..., :1, :]
+        return observed
+
+    def check(self, *, tracked: bool, sessions: int, units: int, stimuli: int) -> None:
+        """Raise `UsageError` if a recording lacks what the family needs."""
+        seen = None if self.measure == "weights" else stimuli
+        lacking = self.family.needs.lacking(
+            tracked=tracked, sessions=sessions, units=units, stimuli=seen
+        )
+        if lacking:
+            raise UsageError(
+                f"the observables {', '.join(self.names[:3])} ({self.family.name}) need {lacking}; "
+                "record it so, or choose other observables"
+            )
+
+
+def _choose(observables: Any, measures: Sequence[str]) -> list[_Chosen]:
+    return [_Chosen(f.measure, f, i) for f, i in chosen(words_of(observables), measures)]
+
+
+def observe(
+    recording: Recording,
+    *,
+    observables: str | Sequence[str] = STANDARD,
+    scaling: str = "relative",
+    positioned: bool = True,
+) -> Trajectories:
+    """Take the observables of a recording, virtual or real.
+
+    Parameters
+    ----------
+    recording : Recording
+        With any of the measures.
+    observables : str or sequence of str
+        As in a Design.
+    scaling : {"relative", "raw"}
+        As in a Design.
+    positioned : bool, default True
+        Whether the layer's position, early, middle or deep, is a feature.
+
+    Returns
+    -------
+    Trajectories
+        One recording for each population, in their order.
+
+    Raises
+    ------
+    UsageError
+        If the recording holds nothing that was asked, or lacks what an observable needs.
+    """
+    held = [m for m in MEASURES if m in recording.data]
+    if not held:
+        raise UsageError("the recording holds none of activity, weights and paired")
+    asked = _choose(observables, held)
+    if positioned and "position" not in recording.data.coords:
+        raise UsageError("the position of the recording is unknown; leave it out or name it")
+    whole = {m: recording.data[m].values for m in held}
+    count = len(next(iter(whole.values())))
+
+    def one(place: int) -> np.ndarray:
+        parts = []
+        for a in asked:
+            values = _without_padding(whole[a.measure][place], len(UNIT_DIMS[a.measure]))
+            a.check(
+                tracked=recording.tracked,
+                sessions=recording.sessions,
+                units=int(np.prod(values.shape[-len(UNIT_DIMS[a.measure]) :])),
+                stimuli=values.shape[1],
+            )
+            observed = a.compute(values)
+            if scaling == "relative":
+                observed = a.relative(observed, a.scale(values[0]))
+            parts.append(observed)
+        return np.concatenate(parts, axis=-1)
+
+    with ThreadPoolExecutor(threads()) as pool:
+        values = np.stack(list(pool.map(one, range(count))))
+    labels = {
+        str(name): c.values
+        for name, c in recording.data.coords.items()
+        if c.dims == ("population",)
+    }
+    names = [n for a in asked for n in a.names]
+    return Trajectories.of(values, names, labels, positioned=positioned)
+
+
+def _without_padding(values: np.ndarray, axes: int) -> np.ndarray:
+    """Leave out units that are NaN in the first session, (session, ..., unit[, unit])."""
+    first = np.isfinite(values[0].reshape(-1, *values.shape[-axes:])).any(axis=0)
+    if first.all():
+        return values
+    for axis in range(axes):
+        others = tuple(a for a in range(axes) if a != axis)
+        kept = np.flatnonzero(first.any(axis=others))
+        values = values.take(kept, axis=axis - axes)
+    return values
+
+
+class Observed:
+    """Observables of recorded populations, under one or many designs.
+
+    Made by `observe_designs`. Designs differ in units, noise and schedule; the trajectories of each
+    are those of a recording under that design alone.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        design: Design,
+        populations: np.ndarray,
+        units: Sequence[int],
+        noise: Sequence[float],
+        schedules: Sequence[Sequence[int]],
+    ) -> None:
+        self._design = design
+        self._labels = known(cohort, populations)
+        self._asked = _choose(design.observables, design.measures)
+        self.units, self.noise, self.schedules = list(units), list(noise), list(schedules)
+        # Noise refers to the first session, so schedules with the same first share a pass.
+        self._checkpoints = {
+            first: sorted({c for s in schedules if s[0] == first for c in s})
+            for first in sorted({s[0] for s in schedules})
+        }
+        shape = (len(units), len(noise), len(populations))
+        self._values: dict[tuple[int | str, ...], np.ndarray] = {}
+        self._scales: dict[tuple[int, str], np.ndarray] = {}
+        for a in self._asked:
+            for first, seen in self._checkpoints.items():
+                self._scales[first, a.family.name] = np.ones(shape)
+                for key, places in self._passes(a, first, seen):
+                    size = (*shape, len(places), len(a.places))
+                    self._values[key] = np.empty(size, dtype=np.float32)
+
+    def _passes(
+        self, a: _Chosen, first: int, seen: list[int]
+    ) -> Iterator[tuple[tuple[int | str, ...], list[int]]]:
+        """Yield where values are kept, and of which places among the checkpoints seen.
+
+        A statistic of a session serves all schedules; one of a trajectory is of each anew.
+        """
+        if not a.family.needs.trajectory:
+            yield (first, a.family.name), list(range(len(seen)))
+            return
+        for i, schedule in enumerate(self.schedules):
+            if schedule[0] == first:
+                yield (first, a.family.name, i), [seen.index(c) for c in schedule]
+
+    def check(self, cohort: Cohort) -> None:
+        """Raise `UsageError` if one of the designs lacks what an observable needs."""
+        for a in self._asked:
+            shown = cohort.pair_stimuli if a.measure == "paired" else None
+            if a.measure == "activity":
+                shown = self._design.stimuli or cohort.stimuli
+            a.check(
+                tracked=self._design.tracked,
+                sessions=min(map(len, self.schedules)),
+                units=min(self.units),
+                stimuli=shown or 1,
+            )
+
+    def fill(self, samples: Samples, measure: str, place: int) -> None:
+        """Measure one population under all designs and take its observables."""
+        asked = [a for a in self._asked if a.measure == measure]
+        for first, seen in self._checkpoints.items():
+            levels = list(samples.measured(place, max(self.units), self.noise, seen))
+            stacked = levels[0][None] if len(levels) == 1 else np.stack(levels)
+            for u, units in enumerate(self.units):
+                recorded = samples.cut(stacked, units, place)
+                for a in asked:
+                    for key, places in self._passes(a, first, seen):
+                        part = recorded
+                        if len(places) < len(seen):
+                            part = recorded[:, places]
+                        self._values[key][u, :, place] = a.compute(part)
+                    if self._design.scaling == "relative":
+                        self._scales[first, a.family.name][u, :, place] = a.scale(recorded[:, 0])
+
+    def trajectories(self, units: int = 0, noise: int = 0, schedule: int = 0) -> Trajectories:
+        """Return the trajectories under one of the designs, by its places in the lists."""
+        sessions = self.schedules[schedule]
+        first = sessions[0]
+        kept = np.searchsorted(self._checkpoints[first], sessions)
+        observed = []
+        for a in self._asked:
+            if a.family.needs.trajectory:
+                values = self._values[first, a.family.name, schedule][units, noise]
+            else:
+                values = self._values[first, a.family.name][units, noise][:, kept]
+            if self._design.scaling == "relative":
+                values = a.relative(values, self._scales[first, a.family.name][units, noise])
+            observed.append(values)
+        return Trajectories.of(
+            np.concatenate(observed, axis=2),
+            [n for a in self._asked for n in a.names],
+            self._labels,
+            positioned=self._design.position != "unknown",
+        )
+
+
+def observe_designs(
+    cohort: Cohort,
+    design: Design,
+    *,
+    key: int,
+    populations: np.ndarray,
+    units: Sequence[int] | None = None,
+    noise: Sequence[float] | None = None,
+    schedules: Sequence[Schedule] | None = None,
+    fewer: bool = False,
+) -> Observed:
+    """Record populations one after the other and keep their observables only.
+
+    One pass over what is stored serves all designs, and memory holds a few populations at a
+    time, however large the cohort is.
+
+    Parameters
+    ----------
+    cohort, design
+        What is recorded, and how.
+    key : int
+        Keys all randomness, as in `lrplan.record`.
+    populations : array of int
+        Which.
+    units, noise, schedules : sequence, optional
+        Designs to serve; by default the design's own.
+    fewer : bool, default False
+        Whether most populations may hold fewer units and be recorded whole.
+
+    Returns
+    -------
+    Observed
+        For each combination of units, noise and schedule.
+
+    Raises
+    ------
+    UsageError
+        If a design asks for more than the cohort holds, or for observables that it cannot give.
+    """
+    units = [design.unit_count] if units is None else list(units)
+    noise = [design.noise] if noise is None else list(noise)
+    schedules = [design.schedule] if schedules is None else list(schedules)
+    check_held(cohort, design.with_(units=min(units) if fewer else max(units)), populations)
+    sessions = [s.checkpoints(cohort.checkpoints) for s in schedules]
+    observed = Observed(cohort, design, populations, units, noise, sessions)
+    observed.check(cohort)
+    # In the order on disk, so that each chunk is decoded once.
+    order = np.argsort(populations, kind="stable")
+    for measure in design.measures:
+        samples = Samples(cohort, design, measure, populations, key)
+        with ThreadPoolExecutor(threads()) as pool:
+            for _ in pool.map(lambda p, s=samples, m=measure: observed.fill(s, m, p), order):
+                pass
+    return observed
+
+
+def observe_cohort(
+    cohort: Cohort,
+    design: Design,
+    *,
+    rng: np.random.Generator | int,
+    populations: Sequence[int] | np.ndarray | None = None,
+) -> Trajectories:
+    """Record a cohort under a design and take the observables, one recording per population.
+
+    Memory holds a few populations at a time, so the cohort may be larger than it.
+
+    Parameters
+    ----------
+    cohort, design
+        What is recorded, and how. With ``units="all"`` the cohort's stored observables are
+        taken as they are, and `rng` is not used.
+    rng : numpy.random.Generator or int
+        Source of units and noise.
+    populations : array of int, optional
+        Which; by default all usable ones.
+
+    Raises
+    ------
+    UsageError
+        If the design asks for more than the cohort holds, or for observables that it cannot give.
+    """
+    from lrplan.arguments import generator
+
+    rows = usable(cohort, design, populations)
+    if design.all_units:
+        return _stored(cohort, design, rows)
+    key = draw_key(generator(rng))
+    return observe_designs(cohort, design, key=key, populations=rows).trajectories()
+
+
+def known(cohort: Cohort, populations: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what a cohort knows of populations, as the labels of trajectories."""
+    labels = {k: v.astype(str) for k, v in cohort.labels(populations).items()}
+    also = {
+        "animal": labels["organism"],
+        "area": labels["layer"],
+        "condition": np.full(len(populations), LEARNING),
+        "population": populations,
+    }
+    return labels | also
+
+
+def _stored(cohort: Cohort, design: Design, populations: np.ndarray) -> Trajectories:
+    """Return the observables that a cohort stores: of all units, without noise.
+
+    Raises
+    ------
+    DataError
+        If the cohort lacks an observable, or, for `relative` scaling, the sizes of layers or
+        finite first observables.
+    UsageError
+        If a family has no scale that can be had from its observables.
+    """
+    checkpoints = design.schedule.checkpoints(cohort.checkpoints)
+    asked = _choose(design.observables, design.measures)
+    observed = []
+    for a in asked:
+        # The scale takes all observables of the family, though few be asked for.
+        own = [o.name for o in a.family.observables]
+        every = cohort.stored_observables(
+            own if design.scaling == "relative" else a.names, populations, checkpoints
+        )
+        if design.scaling == "relative":
+            scale = _stored_scale(cohort, a.family, every, populations)
+            every = a.relative(every[..., a.places], scale)
+        observed.append(every)
+    return Trajectories.of(
+        np.concatenate(observed, axis=2),
+        [n for a in asked for n in a.names],
+        known(cohort, populations),
+        positioned=design.position != "unknown",
+    )
+
+
+def _stored_scale(
+    cohort: Cohort, family: Family, values: np.ndarray, populations: np.ndarray
+) -> np.ndarray:
+    """Return the scale of the first session from observables of whole layers."""
+    instead = "use --scaling raw"
+    if family.scale_of_stored is None:
+        raise UsageError(
+            f"the family {family.name!r} cannot be scaled from stored observables; {instead}"
+        )
+    table = cohort.population_table
+    outputs, inputs = (table[n].values[populations].astype(float) for n in ("units", "inputs"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.asarray(family.scale_of_stored(values[:, 0].astype(float), outputs, inputs))
+    unknown = int((~np.isfinite(scale)).sum())
+    if unknown:
+        raise DataError(
+            f"{unknown} of {len(scale)} populations of the cohort {cohort.name!r} have no finite "
+            f"scale for {family.name!r} in the first session; {instead}"
+        )
+    return scale
