@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lrplan.testing.architectures import ArchitectureContract
     from lrplan.testing.classifiers import ClassifierContract
     from lrplan.testing.credits import CreditContract
+    from lrplan.testing.modalities import ModalityContract
     from lrplan.testing.observables import ObservableContract
     from lrplan.testing.optimizers import OptimizerContract
     from lrplan.testing.rules import RuleContract
@@ -33,6 +34,7 @@ _HOME = {
     "ClassifierContract": "classifiers",
     "Contract": "_contract",
     "CreditContract": "credits",
+    "ModalityContract": "modalities",
     "ObservableContract": "observables",
     "OptimizerContract": "optimizers",
     "RuleContract": "rules",
@@ -45,6 +47,7 @@ __all__ = [
     "ClassifierContract",
     "Contract",
     "CreditContract",
+    "ModalityContract",
     "ObservableContract",
     "OptimizerContract",
     "RuleContract",

@@ -31,12 +31,14 @@ from lrplan.simulate.tasks import tasks
 PLUGINS = Path(__file__).parents[1] / "plugins"
 GROUPS = {
     "observables": "participation_ratio",
+    "modalities": "shared_gain",
     "rules": "sign_symmetry",
     "credits": "sign_symmetry",
 }
 """By entry-point group and kind of ``lrplan list``, the module that stands there."""
 CONTRACTS = {
     "participation_ratio": ("ObservableContract",),
+    "shared_gain": ("ModalityContract",),
     "sign_symmetry": ("RuleContract", "CreditContract"),
 }
 
