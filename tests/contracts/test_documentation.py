@@ -21,6 +21,7 @@ from lrplan.simulate.network import Pass, init_params
 from lrplan.simulate.rules import rules
 from lrplan.simulate.run.pack import pack, part_bytes
 from lrplan.simulate.run.recipe import parse_recipe
+from lrplan.testing import CreditContract, RuleContract
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """
@@ -99,18 +100,10 @@ def test_a_documented_rule_trains(where, register):
 
 @pytest.mark.parametrize("where", RULES)
 def test_a_documented_rule_keeps_the_contracts(where, register):
-    """Those that run over whatever is registered."""
     name, text = RULES[where]
     register(text)
-    held_to = register((ROOT / "tests" / "contracts" / "test_rules.py").read_text())
-    held_to.test_a_rule_says_what_it_is(name)
-    held_to.test_a_rule_is_settings_in_frozen_dataclasses(name)
-    held_to.test_a_credit_says_what_it_is_and_has_no_member_that_nobody_calls(name)
-    for op, inputs, weights in held_to.LAYERS:
-        layer = held_to.drawn(op, inputs, weights)
-        held_to.test_what_a_credit_says_of_its_way_back_is_true(name, layer)
-        for first in (False, True):
-            held_to.test_a_credit_is_the_same_under_vmap(name, first, layer)
+    RuleContract.run(name)
+    CreditContract.run(name)
 
 
 def test_the_documented_test_passes(register):
