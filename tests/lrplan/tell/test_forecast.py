@@ -252,7 +252,7 @@ def test_cohorts_by_name_and_seeds_by_number(separable):
         ({"rng": None}, "rng is None"),
         ({"rng": "0"}, "rng is '0'"),
         ({"design": 5}, "design is 5; expected a Design"),
-        ({"cohort": 5}, "cohort is 5; expected a Cohort"),
+        ({"cohort": 5}, "cohort is 5; expected a"),
     ],
 )
 def test_what_is_no_cohort_design_or_seed_is_refused(separable, given, said):
