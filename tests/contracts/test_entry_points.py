@@ -143,7 +143,7 @@ def test_what_is_not_asked_for_changes_no_result(separable, site, tmp_path):
 
 def test_a_design_that_names_an_observable_takes_it(separable, plugin):
     plugin("participation_ratio")
-    from lrplan.measure.trajectories import observe_cohort
+    from lrplan.measure.observe import observe_cohort
 
     names = ("standard-1", "participation_ratio")
     found = observe_cohort(separable, lrplan.Design(units=9, observables=names), rng=0)
