@@ -1,4 +1,4 @@
-"""What breaks a promise of its kind is told which: credits, optimizers, modalities, analyses."""
+"""What breaks a promise of its kind is told which."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ import torch
 
 from lrplan.analyses import analyses
 from lrplan.measure.modalities import Modality, modalities, setting
+from lrplan.simulate.architectures import Architecture
 from lrplan.simulate.credits import Credit, carry_back
 from lrplan.simulate.credits.feedback_alignment import FeedbackAlignment
+from lrplan.simulate.network import Layer
 from lrplan.simulate.optimizers.sgdm import SGDM
 from lrplan.simulate.rules import rules
+from lrplan.simulate.tasks import tasks
 from lrplan.testing import (
     AnalysisContract,
+    ArchitectureContract,
     CreditContract,
     ModalityContract,
     OptimizerContract,
     RuleContract,
+    TaskContract,
 )
 
 
@@ -203,3 +208,83 @@ def test_an_analysis(hold):
     with pytest.raises(AssertionError, match="the result says it is of 'clustering'"):
         check = "test_a_result_is_labelled_tabulated_and_json"
         hold(AnalysisContract, replace(clustering, name="tried"), check)
+
+
+class Skipping:
+    """A dense network with a skip path; each fault is one of its switches."""
+
+    def __init__(self, head, features, **faults):
+        self.head, self.faults = head, faults
+        shapes = {"one": (6, features), "two": (6, 6), "three": (6, 6)}
+        hidden = tuple(Layer(name, shape) for name, shape in shapes.items())
+        self.layers = (*hidden, *head.layers(6))
+
+    def forward(self, run, x):
+        x = x.flatten(1)
+        if self.faults.get("mixing"):
+            x = x - x.mean(0)
+        skip = x = run.output("one", run.linear("one", x).relu())
+        x = run.output("two", run.linear("two", x).relu())
+        x = run.linear("three", x)
+        if self.faults.get("silent"):
+            return self.head.forward(run, x)
+        if self.faults.get("around"):
+            w = run.params["two.weight"]
+            x = x + torch.nn.functional.linear(skip, w)
+        joined = x + skip if self.faults.get("uncut") else run.residual(x, skip)
+        return self.head.forward(run, run.output("three", joined.relu()))
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("uncut", "skip paths join through run.residual"),
+        ("mixing", "an example is not judged on its own"),
+        ("silent", "run.output is called for each layer"),
+        ("around", "the probe of one meets other layers"),
+    ],
+)
+def test_an_architecture(monkeypatch, fault, said):
+    def build(shape, head, **settings):
+        return Skipping(head, int(np.prod(shape)), **settings)
+
+    architecture = Architecture(
+        "tried", build, None, {fault: False}, summary="dense, skipping", cites="a test"
+    )
+    registry = ArchitectureContract.registry
+    registry.names()
+    monkeypatch.setattr(registry, "_entries", {**registry._entries, "tried": architecture})
+    ArchitectureContract.run("tried")
+    with pytest.raises(AssertionError, match=said):
+        ArchitectureContract.run("tried", settings={fault: True})
+
+
+DIGITS = type(tasks.get("digits"))
+
+
+class Unrepeatable(DIGITS):
+    def views(self, images, drawn):
+        return (self.prepare(images) + 0.1 * torch.randn(images.shape))[None]
+
+
+class Unequal(DIGITS):
+    def loss(self, output, labels, settings):
+        return super().loss(output[1:], labels[1:], settings)
+
+
+class Large(DIGITS):
+    def prepare(self, images):
+        return 255 * super().prepare(images)
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        (Unrepeatable, "torch's global seed changed a view"),
+        (Unequal, "an example takes no part in the loss"),
+        (Large, "inputs are to be of the order of 1"),
+    ],
+)
+def test_a_task(hold, task, said):
+    with pytest.raises(AssertionError, match=said):
+        hold(TaskContract, task(), None)
