@@ -123,7 +123,9 @@ class ArchitectureContract(Contract):
             expected, _ = _gradients(network, params, {}, Backpropagation(), x.double())
             found, _ = _gradients(network, params, same, FeedbackAlignment(), x.double())
             for key, value in expected.items():
-                assert torch.allclose(found[key], value, rtol=1e-10, atol=1e-10), key
+                assert torch.allclose(found[key], value, rtol=1e-10, atol=1e-10), (
+                    f"{key} learns otherwise than by backpropagation where B = W"
+                )
 
     def test_feedback_through_other_weights_changes_all_but_the_last_layer(self) -> None:
         """No error finds a way around the layers."""
@@ -136,7 +138,9 @@ class ArchitectureContract(Contract):
         assert torch.allclose(found[last], expected[last], rtol=1e-10, atol=1e-10)
         for key in before:
             ours, theirs = found[key].flatten(), expected[key].flatten()
-            assert torch.cosine_similarity(ours, theirs, dim=0) < 0.9, key
+            assert torch.cosine_similarity(ours, theirs, dim=0) < 0.9, (
+                f"the error of {key} does not go back through the layers behind it"
+            )
 
     def test_a_stack_learns_as_its_organisms_do(self) -> None:
         """The forward pass runs under `torch.func.vmap`, with every registered credit."""
@@ -222,7 +226,9 @@ class ArchitectureContract(Contract):
             together = network.forward(Pass(params, statistics=statistics), x)
             for i in range(len(x)):
                 alone = network.forward(Pass(params, statistics=statistics), x[i : i + 1])
-                assert torch.allclose(alone[0], together[i], rtol=1e-4, atol=1e-4)
+                assert torch.allclose(alone[0], together[i], rtol=1e-4, atol=1e-4), (
+                    "an example is not judged on its own"
+                )
 
     def test_weights_start_where_the_seed_says(self) -> None:
         """And as large as their gain says."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -106,13 +107,15 @@ class CreditContract(Contract):
                         lambda x, w: credit.apply(op, x, w, mine), x, w, dz, by=by
                     )
                     visits = [Visit(x, z, z.relu(), dz), Visit(x / 2, z / 2, z.relu() / 2, dz / 3)]
-                    seen = Observed(op, w, mine, visits, -(z**2).mean())
+                    # Errors and rewards are known where W learns, not where B does.
+                    seen = Observed(op, w, mine, visits, -(z**2).flatten(1).mean(1))
+                    blind = Observed(op, w, mine, [replace(v, error=None) for v in visits])
                     changes = [change]
                     if isinstance(credit, OwnUpdate):
                         own = credit.update(seen)
                         changes += [] if own is None else [own]
                     if isinstance(credit, LearnedFeedback) and mine is not None:
-                        changes.append(credit.update_backward(seen))
+                        changes.append(credit.update_backward(blind))
                     for change in changes:
                         assert change.shape == w.shape, (
                             f"a change has the shape {tuple(change.shape)}, W {tuple(w.shape)}"

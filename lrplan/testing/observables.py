@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from lrplan.measure.observables import Family, Needs, families
-from lrplan.measure.recording import DIMS, Recording
 from lrplan.measure.observe import observe
+from lrplan.measure.recording import DIMS, Recording
 from lrplan.registry import Registry
 from lrplan.terms import MEASURES
 from lrplan.testing._contract import Contract, told

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
+import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +19,7 @@ import torch
 
 import lrplan
 from lrplan.cli.list_ import KINDS
+from lrplan.measure.modalities import modalities
 from lrplan.measure.observables import families
 from lrplan.simulate.architectures import Head, architectures
 from lrplan.simulate.credits import Credit, credits
@@ -29,6 +31,7 @@ from lrplan.simulate.rules import Rule, rules
 from lrplan.simulate.tasks import tasks
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
+PAGE = Path(__file__).parents[2] / "docs" / "plug-ins.md"
 GROUPS = {
     "observables": "participation_ratio",
     "modalities": "shared_gain",
@@ -43,19 +46,29 @@ CONTRACTS = {
 }
 
 
+def install(place, name, modules, points):
+    """Lay out what pip leaves of a package: its modules, and what it says of itself."""
+    package = place / name
+    package.mkdir()
+    for module, text in {"__init__": "", **modules}.items():
+        (package / f"{module}.py").write_text(text, encoding="utf-8")
+    info = place / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    groups = [f"[{group}]\n{point} = {where}\n" for group, point, where in points]
+    (info / "entry_points.txt").write_text("\n".join(groups))
+    return place
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """A folder as pip leaves it: a lab's package and what it says of itself."""
-    place = tmp_path_factory.mktemp("site-packages")
-    package = place / "lab_plugins"
-    shutil.copytree(PLUGINS, package, ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "__init__.py").touch()
-    info = place / "lab_plugins-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lab-plugins\nVersion: 1.0\n")
-    points = [f"[lrplan.{g}]\n{name} = lab_plugins.{name}\n" for g, name in GROUPS.items()]
-    (info / "entry_points.txt").write_text("\n".join(points))
-    return place
+    """A folder into which a lab's package is installed."""
+    return install(
+        tmp_path_factory.mktemp("site-packages"),
+        "lab_plugins",
+        {name: (PLUGINS / f"{name}.py").read_text() for name in GROUPS.values()},
+        [(f"lrplan.{group}", name, f"lab_plugins.{name}") for group, name in GROUPS.items()],
+    )
 
 
 def python(*arguments, site=None, cwd):
@@ -75,8 +88,8 @@ def python(*arguments, site=None, cwd):
 
 @pytest.fixture
 def plugin(monkeypatch):
-    """Return a function that imports one of the files and registers it for one test."""
-    for registry in (families, rules, credits):
+    """Return a function that imports one of the files and so registers it for one test."""
+    for registry in (families, modalities, rules, credits):
         registry.names()
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
 
@@ -235,3 +248,54 @@ def test_sign_symmetry_learns_by_what_it_states_and_not_by_backpropagation(
         for key in hidden:
             ours, theirs = found[key][i].flatten(), exact[key][i].flatten()
             assert torch.cosine_similarity(ours, theirs, dim=0) < 0.99, key
+
+
+def blocks(language):
+    text = PAGE.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory):
+    """The package of the page, installed."""
+    [project] = [tomllib.loads(text)["project"] for text in blocks("toml")]
+    points = [(g, n, w) for g, named in project["entry-points"].items() for n, w in named.items()]
+    [module] = [text for text in blocks("python") if "families.add" in text]
+    [(_, name, where)] = points
+    place = tmp_path_factory.mktemp("documented")
+    package, _, file = where.partition(".")
+    assert package == project["name"].replace("-", "_") and file == name
+    return install(place, package, {file: module}, points)
+
+
+def test_the_documented_test_passes(documented, tmp_path):
+    [text] = [text for text in blocks("python") if "lrplan.testing" in text]
+    (tmp_path / "test_drift.py").write_text(text)
+    run = ("-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path))
+    assert " passed" in python(*run, site=documented, cwd=tmp_path)
+
+
+def test_the_documented_design_takes_the_observable(documented, tmp_path):
+    [text] = [text for text in blocks("python") if "lrplan.Design" in text]
+    said = python("-c", text + "print(*design.observables)", site=documented, cwd=tmp_path)
+    assert said.endswith("standard-1 drift\n")
+
+
+def test_the_page_names_every_group_contract_and_option():
+    """As the table has them: `| group | what | contract | options |`."""
+    import lrplan.testing
+
+    rows = re.findall(
+        r"^\| `(lrplan\.\w+)` \| .* \| `(\w+)` \| (.*?) ?\|$", PAGE.read_text(), re.MULTILINE
+    )
+    listed = {contract: (group, re.findall(r"`(\w+)`", rest)) for group, contract, rest in rows}
+    contracts = set(lrplan.testing.__all__) - {"Contract"}
+    assert set(listed) == contracts
+    for name in contracts:
+        contract = getattr(lrplan.testing, name)
+        group, options = listed[name]
+        assert group == contract.registry.group
+        for option in options:
+            assert hasattr(contract, option)
+        with pytest.raises(lrplan.UsageError, match=", ".join(options) or "it has none"):
+            contract.run("anything", anything=1)
