@@ -42,7 +42,7 @@ from lrplan.simulate.architectures import architectures
 from lrplan.simulate.learn.performance import Performance
 from lrplan.simulate.learn.probes import Probes
 from lrplan.simulate.learn.train import train
-from lrplan.simulate.run.pack import write_part
+from lrplan.simulate.run.pack import part_bytes
 from lrplan.simulate.run.recipe import Recipe, parse_recipe
 from lrplan.simulate.run.stacks import keep_memory, stack_size
 from lrplan.simulate.tasks.digits import load_digits
@@ -362,7 +362,7 @@ def start_worker() -> None:
 def train_and_write(specs: list[Any], storage: Any, device: str = "cpu") -> None:
     with tempfile.TemporaryDirectory() as folder:
         for one in train(specs, storage, device=device):
-            write_part(Path(folder) / one.spec.hash, one)
+            (Path(folder) / one.spec.hash).write_bytes(part_bytes(one))
 
 
 def two_cores(pool: ProcessPoolExecutor, recipe: Recipe) -> tuple[float, int]:
@@ -404,7 +404,7 @@ def shares(work: Work, organisms: int) -> dict[str, float]:
         timed(Probes, "batch_statistics", seconds),
         timed(Probes, "measure", seconds),
         timed(Performance, "__call__", seconds),
-        timed(sys.modules[__name__], "write_part", seconds),
+        timed(sys.modules[__name__], "part_bytes", seconds),
     ):
         start = time.perf_counter()
         train_and_write(list(recipe.specs), storage)
@@ -412,7 +412,7 @@ def shares(work: Work, organisms: int) -> dict[str, float]:
     looked = sum(seconds.get(k, 0.0) for k in ("batch_statistics", "measure"))
     return {
         "observables": looked / total,
-        "writing": seconds["write_part"] / total,
+        "writing": seconds["part_bytes"] / total,
         "performance": seconds["__call__"] / total,
     }
 
