@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,8 @@ from lrplan.analyses._options import (
     options_of,
 )
 from lrplan.analyses._result import Result
+from lrplan.arguments import generator
+from lrplan.cohort import as_cohort
 from lrplan.errors import UsageError
 from lrplan.registry import Registry, nearest
 
@@ -116,16 +119,22 @@ analyses: Registry[Analysis] = Registry(
 )
 
 
-def analyse(name: str, cohort: Cohort, *, rng: np.random.Generator, **options: Any) -> Result:
+def analyse(
+    name: str,
+    cohort: Cohort | str | Path,
+    *,
+    rng: np.random.Generator | int,
+    **options: Any,
+) -> Result:
     """Ask one question of a cohort.
 
     Parameters
     ----------
     name : str
         A registered analysis; ``lrplan list analyses`` shows them.
-    cohort : Cohort
-        Organisms whose rules are known.
-    rng : numpy.random.Generator
+    cohort : Cohort, str or Path
+        Organisms whose rules are known, or the name or path of a cohort.
+    rng : numpy.random.Generator or int
         Source of splits, classifiers and resamples.
     **options
         Of that analysis, such as ``measure``, ``classifier``, ``shuffle_labels``.
@@ -139,9 +148,7 @@ def analyse(name: str, cohort: Cohort, *, rng: np.random.Generator, **options: A
 
     Examples
     --------
-    >>> import numpy as np, lrplan
-    >>> cohort = lrplan.open_cohort("starter")
-    >>> found = analyse("clustering", cohort, rng=np.random.default_rng(0), measure="activity")
+    >>> found = analyse("clustering", "starter", rng=0, measure="activity")
     >>> bool(found.dataset["rand"].sel(measure="activity", label="architecture") > 0)
     True
     """
@@ -154,4 +161,4 @@ def analyse(name: str, cohort: Cohort, *, rng: np.random.Generator, **options: A
                 f"{nearest(option, analysis.options)}"
             )
         taken[option] = analysis.options[option].checked(value)
-    return analysis.run(cohort, rng=rng, **taken)
+    return analysis.run(as_cohort(cohort), rng=generator(rng), **taken)

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from lrplan.analyses._fits import remembered_fits
+from lrplan.arguments import generator
 from lrplan.claims.evidence import FEW_SAMPLES, ONE_ROUND, PAPER_RULES, Evidence
 from lrplan.claims.judge import Criterion, Missing, judge
 from lrplan.claims.report import Claim, ClaimsReport
+from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.tell.intervals import Estimate, Interval, combine, jackknife
 from lrplan.terms import MEASURES
@@ -83,9 +86,9 @@ def _claim(number: int, short: str, text: str) -> Callable[[T], T]:
 
 
 def evaluate_claims(
-    cohort: Cohort,
+    cohort: Cohort | str | Path,
     *,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
     claims: int | Sequence[int] | None = None,
     done: Callable[[Claim], None] | None = None,
 ) -> ClaimsReport:
@@ -93,10 +96,10 @@ def evaluate_claims(
 
     Parameters
     ----------
-    cohort : Cohort
+    cohort : Cohort, str or Path
         With organisms of at least two of the paper's four rules; those of other rules are left
         out.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
         Source of splits, classifiers and resamples.
     claims : int or sequence of int, optional
         Which; by default all 15.
@@ -121,7 +124,8 @@ def evaluate_claims(
     for number in wanted:
         if number not in CLAIMS:
             raise UsageError(f"there is no claim {number!r}; claims are 1 to {len(CLAIMS)}")
-    evidence = Evidence(cohort, seed=int(rng.integers(2**31)))
+    cohort = as_cohort(cohort)
+    evidence = Evidence(cohort, seed=int(generator(rng).integers(2**31)))
     out = []
     with remembered_fits():
         for number in wanted:

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lrplan.arguments import generator
+from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design, Schedule
 from lrplan.measure.observables import STANDARD, Family, chosen, words_of
@@ -315,7 +318,7 @@ def observe_designs(
 
 
 def observe_cohort(
-    cohort: Cohort,
+    cohort: Cohort | str | Path,
     design: Design,
     *,
     rng: np.random.Generator | int,
@@ -340,8 +343,7 @@ def observe_cohort(
     UsageError
         If the design asks for more than the cohort holds, or for observables that it cannot give.
     """
-    from lrplan.arguments import generator
-
+    cohort = as_cohort(cohort)
     rows = usable(cohort, design, populations)
     if design.all_units:
         return _stored(cohort, design, rows)

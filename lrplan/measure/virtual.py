@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from lrplan.arguments import generator, positive_int
+from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
 from lrplan.measure.recording import DIMS, Recording, padded
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def record(
-    cohort: Cohort,
+    cohort: Cohort | str | Path,
     design: Design,
     *,
     rng: np.random.Generator | int,
@@ -32,8 +34,8 @@ def record(
 
     Parameters
     ----------
-    cohort : Cohort
-        Where the organisms come from.
+    cohort : Cohort, str or Path
+        Where the organisms come from, or the name or path of it.
     design : Design
         How they are recorded.
     rng : numpy.random.Generator or int
@@ -71,6 +73,7 @@ def record(
                 f"trials is {trials}, but the design measures {', '.join(design.measures)}; only "
                 "activity has trials"
             )
+    cohort = as_cohort(cohort)
     key = draw_key(generator(rng))
     chosen = usable(cohort, design, populations)
     check_held(cohort, design, chosen)

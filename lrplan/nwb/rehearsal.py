@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrplan.arguments import generator
+from lrplan.cohort import as_cohort
 from lrplan.errors import UsageError
 from lrplan.measure.design import Design, Schedule
 from lrplan.measure.virtual import draw_units
@@ -61,7 +62,7 @@ def find_population(cohort: Cohort, organism: str, layer: str) -> int:
 
 
 def record_nwb(
-    cohort: Cohort,
+    cohort: Cohort | str | Path,
     *,
     organism: str,
     layer: str,
@@ -80,7 +81,7 @@ def record_nwb(
 
     Parameters
     ----------
-    cohort : Cohort
+    cohort : Cohort, str or Path
         Where the organism is.
     organism, layer : str
         Which, as for `find_population`.
@@ -122,6 +123,7 @@ def record_nwb(
         tracked=tracked,
     )
     units, rng = design.unit_count, generator(rng)
+    cohort = as_cohort(cohort)
     population = find_population(cohort, organism, layer)
     held = int(cohort.stored_units("activity")[population])
     if units > held:
