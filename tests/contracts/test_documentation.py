@@ -106,9 +106,13 @@ def test_a_documented_rule_keeps_the_contracts(where, register):
     CreditContract.run(name)
 
 
-def test_the_documented_test_passes(register):
-    first, _, test = blocks("docs/add-a-rule.md", "python")
+def test_the_documented_contracts_and_test_pass(register):
+    first, _, contracts, test = blocks("docs/add-a-rule.md", "python")
     register(first)
+    held = [c for n, c in vars(register(contracts)).items() if n.startswith("Test")]
+    assert len(held) == 2
+    for contract in held:
+        contract.run(contract.name)
     [run] = [f for n, f in vars(register(test)).items() if n.startswith("test_")]
     run()
 
