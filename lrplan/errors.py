@@ -21,6 +21,10 @@ class UsageError(LrplanError, ValueError):
     exit_code = EXIT_USAGE
 
 
+class PluginError(LrplanError, ValueError):
+    """A plug-in that cannot be loaded; it is never skipped, since results would change silently."""
+
+
 class DataError(LrplanError, ValueError):
     """A file that is missing, unreadable, damaged, or lacks what is needed."""
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from lrplan.errors import UsageError
+from lrplan.errors import PluginError, UsageError
 
 T = TypeVar("T")
+_EVERY: list[Registry[Any]] = []
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -38,20 +39,40 @@ class Registry(Generic[T]):
         The package whose modules register plug-ins when they are imported.
     group : str
         The entry-point group through which other packages add theirs.
+    beside : sequence of (str, str), optional
+        Packages and groups of other kinds whose modules may register some of this kind, too.
     """
 
-    def __init__(self, kind: str, *, package: str, group: str) -> None:
+    def __init__(
+        self, kind: str, *, package: str, group: str, beside: Sequence[tuple[str, str]] = ()
+    ) -> None:
         self.kind = kind
         self.package = package
         self.group = group
+        self._sources = [(package, group), *beside]
         self._entries: dict[str, T] = {}
+        self._origins: dict[str, str] = {}
+        self._loading = ""
         self._loaded = False
+        _EVERY.append(self)
 
     def add(self, name: str, entry: T) -> T:
-        """Register one plug-in; a name that is taken raises."""
+        """Register one plug-in.
+
+        Raises
+        ------
+        UsageError
+            If the name is taken.
+        """
         if name in self._entries:
-            raise ValueError(f"{self.kind} {name!r} is registered twice")
+            by = [o for o in (self._origins.get(name), self._loading) if o]
+            raise UsageError(
+                f"{self.kind} {name!r} is registered twice"
+                + (f", by {' and by '.join(dict.fromkeys(by))}" if by else "")
+                + "; remove one, or give it another name"
+            )
         self._entries[name] = entry
+        self._origins[name] = self._loading
         return entry
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -63,25 +84,38 @@ class Registry(Generic[T]):
             return
         self._loaded = True
         try:
-            package = importlib.import_module(self.package)
-            for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
-                if not module.name.startswith("_"):
-                    name = f"{self.package}.{module.name}"
-                    self._whole(partial(importlib.import_module, name))
-            for point in sorted(entry_points(group=self.group), key=lambda p: p.name):
-                self._whole(point.load)
+            for where, _ in self._sources:
+                package = importlib.import_module(where)
+                for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
+                    if not module.name.startswith("_"):
+                        name = f"{where}.{module.name}"
+                        self._whole(partial(importlib.import_module, name), name)
+            for _, group in self._sources:
+                for point in sorted(entry_points(group=group), key=lambda p: p.name):
+                    owner = "" if point.dist is None else f" of {point.dist.name}"
+                    self._whole(point.load, f"the entry point {group}: {point.name}{owner}")
         except BaseException:
             self._loaded = False
             raise
 
-    def _whole(self, load: Callable[[], object]) -> None:
+    def _whole(self, load: Callable[[], object], origin: str) -> None:
         """Load a plug-in; one that fails leaves nothing behind, so that a retry fails alike."""
-        before = dict(self._entries)
+        # A module may register plug-ins of several kinds.
+        before = [(registry, dict(registry._entries)) for registry in _EVERY]
+        self._loading = origin
         try:
             load()
-        except BaseException:
-            self._entries = before
-            raise
+        except BaseException as error:
+            for registry, entries in before:
+                registry._entries = entries
+            if isinstance(error, PluginError) or not isinstance(error, Exception):
+                raise
+            raise PluginError(
+                f"{origin} cannot be loaded: {type(error).__name__}: {error}; mend it, or uninstall "
+                "its package (LRPLAN_DEBUG=1 shows where it fails)"
+            ) from error
+        finally:
+            self._loading = ""
 
     def names(self) -> list[str]:
         """Return all names, sorted."""

@@ -90,5 +90,9 @@ class LearnedFeedback(Protocol):
 
 
 credits: Registry[type[Credit]] = Registry(
-    "credit", package="lrplan.simulate.credits", group="lrplan.credits"
+    "credit",
+    package="lrplan.simulate.credits",
+    group="lrplan.credits",
+    # A rule may bring its credit with it.
+    beside=[("lrplan.simulate.rules", "lrplan.rules")],
 )

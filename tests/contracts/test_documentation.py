@@ -107,14 +107,17 @@ def test_a_documented_rule_keeps_the_contracts(where, register):
 
 
 def test_the_documented_contracts_and_test_pass(register):
-    first, _, contracts, test = blocks("docs/add-a-rule.md", "python")
+    first, own_update, contracts, *tests = blocks("docs/add-a-rule.md", "python")
     register(first)
+    register(own_update)
     held = [c for n, c in vars(register(contracts)).items() if n.startswith("Test")]
     assert len(held) == 2
     for contract in held:
         contract.run(contract.name)
-    [run] = [f for n, f in vars(register(test)).items() if n.startswith("test_")]
-    run()
+    assert len(tests) == 2
+    for text in tests:
+        [run] = [f for n, f in vars(register(text)).items() if n.startswith("test_")]
+        run()
 
 
 @pytest.mark.parametrize("first", ["credits", "rules"])

@@ -9,7 +9,7 @@ import pytest
 
 from lrplan.analyses import analyses
 from lrplan.classifiers import classifiers
-from lrplan.errors import UsageError
+from lrplan.errors import PluginError, UsageError
 from lrplan.measure.modalities import modalities
 from lrplan.measure.observables import families
 from lrplan.registry import Registry, nearest
@@ -107,10 +107,10 @@ def test_a_decorator_registers_what_it_decorates(package):
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("import there_is_no_such_module", ModuleNotFoundError),
-        ("raise RuntimeError('broken')", RuntimeError),
-        ("def broken(:", SyntaxError),
-        ("from PACKAGE import things\nthings.add('half', 1)\n1 / 0", ZeroDivisionError),
+        ("import there_is_no_such_module", "ModuleNotFoundError: No module named 'there_is_no"),
+        ("raise RuntimeError('broken')", "RuntimeError: broken"),
+        ("def broken(:", "SyntaxError"),
+        ("from PACKAGE import things\nthings.add('half', 1)\n1 / 0", "ZeroDivisionError"),
     ],
 )
 def test_a_broken_file_raises_each_time_and_is_never_skipped(package, text, error):
@@ -118,9 +118,9 @@ def test_a_broken_file_raises_each_time_and_is_never_skipped(package, text, erro
     write("a_sound_one", f"from {name} import things\nthings.add('sound', 1)\n")
     write("broken", text.replace("PACKAGE", name))
     for _ in range(2):
-        with pytest.raises(error):
+        with pytest.raises(PluginError, match=rf"{name}.broken cannot be loaded: {error}"):
             things(name).names()
-        with pytest.raises(error):
+        with pytest.raises(PluginError, match=error):
             things(name).get("sound")
 
 
@@ -128,7 +128,8 @@ def test_two_files_with_one_name_raise(package):
     name, _, write = package
     for module in ("one", "two"):
         write(module, f"from {name} import things\nthings.add('same', {module!r})\n")
-    with pytest.raises(ValueError, match="thing 'same' is registered twice"):
+    both = f"thing 'same' is registered twice, by {name}.one and by {name}.two"
+    with pytest.raises(PluginError, match=both):
         things(name).names()
 
 
@@ -152,8 +153,24 @@ def test_entry_points_of_another_package_are_read(package):
 def test_a_broken_entry_point_raises(package):
     name, place, _ = package
     install(place, f"other_{name}", f"{name}.things", f"other_{name}")
-    with pytest.raises(ModuleNotFoundError):
+    said = f"entry point {name}.things: mine of other_{name} cannot be loaded: ModuleNotFoundError"
+    with pytest.raises(PluginError, match=said):
         things(name).names()
+
+
+def test_plug_ins_of_another_kind_may_bring_some_of_this(package):
+    name, place, write = package
+    write(
+        "__init__",
+        "from lrplan.registry import Registry\n"
+        f"things = Registry('thing', package={name!r}, group='{name}.things', "
+        f"beside=[('others_{name}', '{name}.others')])\n",
+    )
+    others = place / f"others_{name}"
+    others.mkdir()
+    (others / "__init__.py").touch()
+    (others / "one.py").write_text(f"from {name} import things\nthings.add('beside', 1)\n")
+    assert things(name).names() == ["beside"]
 
 
 def test_a_rule_of_another_package_can_be_trained(tmp_path, monkeypatch):
