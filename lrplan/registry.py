@@ -111,8 +111,8 @@ class Registry(Generic[T]):
             if isinstance(error, PluginError) or not isinstance(error, Exception):
                 raise
             raise PluginError(
-                f"{origin} cannot be loaded: {type(error).__name__}: {error}; mend it, or uninstall "
-                "its package (LRPLAN_DEBUG=1 shows where it fails)"
+                f"{origin} cannot be loaded: {type(error).__name__}: {error}; mend it, or "
+                "uninstall its package (LRPLAN_DEBUG=1 shows where it fails)"
             ) from error
         finally:
             self._loading = ""
