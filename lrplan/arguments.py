@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from math import isfinite, nan
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,17 @@ def positive_int(value: Any, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
         raise UsageError(f"{what} is {value!r}; expected a whole number of at least 1")
     return int(value)
+
+
+def finite_number(value: Any, what: str) -> float:
+    """Return `value` as a float of at least 0 or say what came instead."""
+    try:
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
+    except OverflowError:
+        number = nan
+    if not isfinite(number) or number < 0:
+        raise UsageError(f"{what} is {value!r}; expected a finite number of at least 0")
+    return number
 
 
 def generator(rng: Any) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""Random generators, each keyed by what it is for. Nothing else makes a generator from a seed."""
+"""Random generators, each keyed by what it is for: no two purposes share numbers."""
 
 from __future__ import annotations
 

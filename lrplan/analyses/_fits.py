@@ -8,16 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from lrplan.classifiers.splits import count_groups
 from lrplan.measure.trajectories import Features
 from lrplan.threads import threads
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 UNTESTED = -1

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from lrplan.analyses._fits import UNTESTED
 from lrplan.classifiers.splits import Splits
 from lrplan.measure.trajectories import Trajectories
 from lrplan.randomness import Streams
 from lrplan.tell.intervals import Bootstrap, Estimate
-
-if TYPE_CHECKING:
-    pass
-
-from lrplan.analyses._fits import UNTESTED
 
 
 class Scorer:

@@ -10,12 +10,14 @@ import numpy as np
 import xarray as xr
 
 from lrplan.analyses import Result
+from lrplan.analyses._fits import Fit, run_fits
+from lrplan.analyses._scoring import Scored, Scorer, scored
 from lrplan.arguments import generator
 from lrplan.classifiers import EFFORTS
 from lrplan.classifiers.splits import Splits
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
-from lrplan.measure.observables import SETS, chosen
+from lrplan.measure.observables import SETS, chosen, measures_with, words_of
 from lrplan.measure.observe import observe_cohort
 from lrplan.measure.trajectories import Features, Trajectories
 from lrplan.randomness import Streams
@@ -25,9 +27,6 @@ from lrplan.terms import MEASURES
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
-
-from lrplan.analyses._fits import Fit, run_fits
-from lrplan.analyses._scoring import Scored, Scorer, scored
 
 K = TypeVar("K")
 SPLITS = ("organism", "layer")
@@ -282,9 +281,9 @@ def _load(
                 f"unknown set of observables {observables!r}; {nearest(observables, OBSERVABLES)}"
             )
         observables = OBSERVABLES[observables]
-    design = Design(
-        units="all", noise=0.0, measure=parts_of(measure), scaling="raw", observables=observables
-    )
+    # Of joined measures those count of which there is something to take.
+    parts = measures_with(words_of(observables), parts_of(measure)) or parts_of(measure)
+    design = Design(units="all", noise=0.0, measure=parts, scaling="raw", observables=observables)
     found = observe_cohort(cohort, design, rng=0, populations=_of_rules(cohort, rules))
     shuffle = streams.rng("shuffled labels") if shuffle_labels else None
     data, lost = found.telling(label, shuffle=shuffle).finite(cohort.name)

@@ -27,7 +27,7 @@ from lrplan.analyses import (
 from lrplan.analyses._fits import Fit, run_fits
 from lrplan.analyses._study import classifier_names, open_study, parts_of
 from lrplan.arguments import positive_int
-from lrplan.measure.observables import chosen
+from lrplan.measure.observables import chosen, measures_with
 from lrplan.randomness import keyed_rng
 from lrplan.tell.intervals import Estimate, jackknife
 
@@ -131,7 +131,9 @@ def run(
     gini = np.stack([g for g, _, _ in found])
     measures = {
         family.observables[i].name: family.measure
-        for family, places in chosen(data.observables, parts_of(measure))
+        for family, places in chosen(
+            data.observables, measures_with(data.observables, parts_of(measure))
+        )
         for i in places
     }
     intervals = [e.interval for e in lost.values()]

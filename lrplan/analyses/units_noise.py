@@ -39,6 +39,7 @@ from lrplan.analyses._study import (
 from lrplan.arguments import positive_int
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
+from lrplan.measure.observables import measures_with
 from lrplan.measure.observe import observe_designs
 from lrplan.measure.trajectories import Features
 from lrplan.measure.virtual import draw_key
@@ -279,7 +280,7 @@ def _record(
         Design(
             units=max(units),
             noise=max(noise),
-            measure=parts,
+            measure=measures_with(data.observables, parts),
             scaling="raw",
             observables=data.observables,
         ),

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lrplan.texts import Line, cell, counted, percent, size, table
-
-if TYPE_CHECKING:
-    pass
 
 
 def info_lines(summary: Mapping[str, Any]) -> list[Line]:

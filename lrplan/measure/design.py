@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from numbers import Integral, Real
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from lrplan.arguments import positive_int
+from lrplan.arguments import finite_number, positive_int
 from lrplan.errors import UsageError
 from lrplan.measure.observables import STANDARD, words_of
 from lrplan.registry import nearest
@@ -171,12 +170,7 @@ class Design:
                 raise UsageError(f"units is {self.units!r}; expected a whole number or {ALL!r}")
         else:
             object.__setattr__(self, "units", positive_int(self.units, "units"))
-        noise = self.noise
-        if isinstance(noise, bool) or not isinstance(noise, Real) or not math.isfinite(noise):
-            raise UsageError(f"noise is {noise!r}; expected a finite number of at least 0")
-        if noise < 0:
-            raise UsageError(f"noise is {noise!r}; a standard deviation cannot be negative")
-        object.__setattr__(self, "noise", float(noise))
+        object.__setattr__(self, "noise", finite_number(self.noise, "noise"))
         object.__setattr__(self, "measure", _measures(self.measure))
         if not isinstance(self.schedule, Schedule):
             raise UsageError(

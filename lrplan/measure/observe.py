@@ -18,16 +18,17 @@ import numpy as np
 from lrplan.arguments import generator
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
-from lrplan.measure.design import Design, Schedule
+from lrplan.measure.design import SCALINGS, Design, Schedule
 from lrplan.measure.observables import STANDARD, Family, chosen, words_of
 from lrplan.measure.recording import LEARNING, Recording
+from lrplan.measure.trajectories import Trajectories
 from lrplan.measure.virtual import Samples, check_held, draw_key, usable
+from lrplan.registry import nearest
 from lrplan.terms import MEASURES, UNIT_DIMS
 from lrplan.threads import threads
 
 if TYPE_CHECKING:
     from lrplan.cohort import Cohort
-from lrplan.measure.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,10 @@ def observe(
     UsageError
         If the recording holds nothing that was asked, or lacks what an observable needs.
     """
+    if not isinstance(recording, Recording):
+        raise UsageError(f"recording is {recording!r}; expected a Recording")
+    if scaling not in SCALINGS:
+        raise UsageError(f"unknown scaling {scaling!r}; {nearest(str(scaling), SCALINGS)}")
     held = [m for m in MEASURES if m in recording.data]
     if not held:
         raise UsageError("the recording holds none of activity, weights and paired")
@@ -124,7 +129,8 @@ def observe(
     def one(place: int) -> np.ndarray:
         parts = []
         for a in asked:
-            values = _without_padding(whole[a.measure][place], len(UNIT_DIMS[a.measure]))
+            axes = len(UNIT_DIMS[a.measure])
+            values = _without_padding(whole[a.measure][place], axes, recording)
             a.check(
                 tracked=recording.tracked,
                 sessions=recording.sessions,
@@ -148,14 +154,32 @@ def observe(
     return Trajectories.of(values, names, labels, positioned=positioned)
 
 
-def _without_padding(values: np.ndarray, axes: int) -> np.ndarray:
-    """Leave out units that are NaN in the first session, (session, ..., unit[, unit])."""
-    first = np.isfinite(values[0].reshape(-1, *values.shape[-axes:])).any(axis=0)
-    if first.all():
+def _without_padding(values: np.ndarray, axes: int, recording: Recording) -> np.ndarray:
+    """Leave out units that are missing, of tracked ones those that some session lacks.
+
+    Parameters
+    ----------
+    values : array (session, ..., unit[, unit])
+        NaN where a unit was not recorded.
+
+    Raises
+    ------
+    DataError
+        If sessions have different units which are not tracked.
+    """
+    lines = values.reshape(len(values), -1, *values.shape[-axes:])
+    seen = np.isfinite(lines).any(axis=1)  # session, unit[, unit]
+    if seen.all():
         return values
+    if not recording.tracked and (seen != seen[:1]).any():
+        raise DataError(
+            f"{recording.source} has other units missing in each session, and they are not "
+            "tracked; take as many of each, as recording.equalised(units, rng=...)"
+        )
+    kept_units = seen.all(axis=0)
     for axis in range(axes):
         others = tuple(a for a in range(axes) if a != axis)
-        kept = np.flatnonzero(first.any(axis=others))
+        kept = np.flatnonzero(kept_units.any(axis=others))
         values = values.take(kept, axis=axis - axes)
     return values
 
@@ -212,14 +236,16 @@ class Observed:
     def check(self, cohort: Cohort) -> None:
         """Raise `UsageError` if one of the designs lacks what an observable needs."""
         for a in self._asked:
-            shown = cohort.pair_stimuli if a.measure == "paired" else None
-            if a.measure == "activity":
-                shown = self._design.stimuli or cohort.stimuli
+            shown = 1
+            if a.measure != "weights":
+                shown = cohort.pair_stimuli if a.measure == "paired" else cohort.stimuli
+                shown = min(shown, self._design.stimuli or shown)
+            held = cohort.stored_units(a.measure)[self._labels["population"]]
             a.check(
                 tracked=self._design.tracked,
                 sessions=min(map(len, self.schedules)),
-                units=min(self.units),
-                stimuli=shown or 1,
+                units=min(*self.units, int(held.min())),
+                stimuli=shown,
             )
 
     def fill(self, samples: Samples, measure: str, place: int) -> None:
@@ -344,6 +370,8 @@ def observe_cohort(
         If the design asks for more than the cohort holds, or for observables that it cannot give.
     """
     cohort = as_cohort(cohort)
+    if not isinstance(design, Design):
+        raise UsageError(f"design is {design!r}; expected a Design, such as Design(units=300)")
     rows = usable(cohort, design, populations)
     if design.all_units:
         return _stored(cohort, design, rows)

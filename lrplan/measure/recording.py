@@ -163,9 +163,17 @@ class Recording:
 
     @property
     def units_per_session(self) -> list[int]:
-        """Recorded units in each session of the first population."""
-        seen = np.isfinite(self.data["activity"].values[0]).all(axis=1)
-        return [int(n) for n in seen.sum(axis=-1)]
+        """Recorded units in each session, of several populations the fewest.
+
+        Raises
+        ------
+        UsageError
+            If the recording holds no activity.
+        """
+        if "activity" not in self.data:
+            raise UsageError(f"{self.source} holds no activity, so it has no units to count")
+        seen = np.isfinite(self.data["activity"].values).all(axis=2)
+        return [int(n) for n in seen.sum(axis=-1).min(axis=0)]
 
     def of(
         self,
@@ -197,7 +205,9 @@ class Recording:
                 continue
             held = self.data[name].values
             known = sorted(set(held.tolist()))
-            wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+            wanted = [wanted] if isinstance(wanted, str) else wanted
+            if not isinstance(wanted, Sequence):
+                raise UsageError(f"{name} is {wanted!r}; expected a name, or several")
             for one in wanted:
                 if one not in known:
                     raise UsageError(f"no population has {name} {one!r}; {nearest(one, known)}")
@@ -274,9 +284,11 @@ def join(recordings: Sequence[Recording]) -> Recording:
     >>> lrplan.join([one, two]).data.sizes["population"]
     2
     """
-    parts = list(recordings)
+    parts = list(recordings) if isinstance(recordings, Sequence) else []
     if not parts or not all(isinstance(r, Recording) for r in parts):
-        raise UsageError("recordings is not a sequence of at least one Recording")
+        raise UsageError(
+            f"recordings is {recordings!r}; expected a sequence of at least one Recording"
+        )
     first = parts[0]
     for other in parts[1:]:
         for what, one, two in (

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lrplan.measure.observables import STANDARD
 from lrplan.texts import Line, cell
-
-if TYPE_CHECKING:
-    pass
 
 
 def design_line(asked: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,9 +17,6 @@ import xarray as xr
 from lrplan.errors import DataError, UsageError
 from lrplan.registry import nearest
 from lrplan.terms import POSITIONS
-
-if TYPE_CHECKING:
-    pass
 
 DIMS = ("recording", "session", "observable")
 

@@ -276,6 +276,8 @@ def forecast(
     """
     cohort = as_cohort(cohort)
     check_design(design)
+    if classifier is not None:
+        check_classifier(classifier)
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}; {nearest(split, SPLITS)}")
     streams, recorders = draw_streams(generator(rng))
@@ -347,6 +349,15 @@ def check_design(design: object) -> None:
     """Raise `UsageError` for what is no Design."""
     if not isinstance(design, Design):
         raise UsageError(f"design is {design!r}; expected a Design, such as Design(units=300)")
+
+
+def check_classifier(classifier: object) -> None:
+    """Raise `UsageError` for what cannot be cloned and fitted."""
+    if not all(hasattr(classifier, n) for n in ("get_params", "fit", "predict_proba")):
+        raise UsageError(
+            f"classifier is {classifier!r}; expected one as scikit-learn's, such as "
+            "lrplan.classifiers.calibrated_forest.calibrated_forest()"
+        )
 
 
 def check_rules(trajectories: Trajectories, cohort: str, least: int = FOLDS) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from lrplan.measure.trajectories import Trajectories
 from lrplan.measure.virtual import check_held, draw_key, usable
 from lrplan.randomness import Streams
 from lrplan.tell.forecast import (
+    check_classifier,
     check_design,
     check_rules,
     cross_predict,
@@ -95,6 +96,8 @@ def sweep(
     """
     cohort = as_cohort(cohort)
     check_design(design)
+    if classifier is not None:
+        check_classifier(classifier)
     counts, levels = _listed(units, "units"), _listed(noise, "noise")
     planned = [design.schedule] if schedules is None else _listed(schedules, "schedules")
     measures = None if measure is None else _listed(measure, "measure")
@@ -149,11 +152,14 @@ def sweep(
 
 def _listed(given: Any, name: str) -> list[Any]:
     """Return what was given as a list: one of a kind is a list of one."""
-    if isinstance(given, str | Schedule) or np.ndim(given) == 0:
+    if isinstance(given, str | Schedule) or not isinstance(given, Sequence | np.ndarray):
         return [given]
-    if not len(given):
+    listed = list(given)
+    if not listed:
         raise UsageError(f"{name} is empty; name at least one")
-    return list(given)
+    if any(a == b for a, b in combinations(listed, 2)):
+        raise UsageError(f"{name} is {listed!r}; expected different ones")
+    return listed
 
 
 def _schedule_name(schedule: Schedule, sessions: int) -> str:
@@ -235,7 +241,10 @@ def _right(
             return p.right
         seed = streams.seed("bagging", repeat)
         votes = out_of_bag_votes(t.features().values, t.y, t.organisms, seed=seed)
-        return np.asarray(np.unique(t.y)[votes.argmax(axis=1)] == t.y)
+        right = (np.unique(t.y)[votes.argmax(axis=1)] == t.y).astype(float)
+        # Those that every tree saw are not tested.
+        right[np.isnan(votes).any(axis=1)] = np.nan
+        return right
 
     # Tests in folds bring threads of their own.
     with ThreadPoolExecutor(threads() if classifier is None else 1) as pool:

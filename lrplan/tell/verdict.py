@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from lrplan.arguments import generator
+from lrplan.arguments import finite_number, generator
 from lrplan.classifiers import seeded
 from lrplan.classifiers.calibrated import Calibrated
 from lrplan.classifiers.calibrated_forest import calibrated_forest
@@ -26,7 +26,13 @@ from lrplan.pictures import draw
 from lrplan.randomness import Streams
 from lrplan.registry import nearest
 from lrplan.tell.combine import Probabilities
-from lrplan.tell.forecast import Unseen, check_rules, cross_predict, within_known
+from lrplan.tell.forecast import (
+    Unseen,
+    check_classifier,
+    check_rules,
+    cross_predict,
+    within_known,
+)
 from lrplan.tell.intervals import Bootstrap, Interval
 from lrplan.terms import POSITIONS
 from lrplan.texts import Line, cell, html, percent, table, text
@@ -45,6 +51,8 @@ SHUFFLES = 20
 LEAST_UNITS = 10
 FEW_UNITS = 30
 LEAST_SIGNAL = 0.01
+DIFFERENT = 2
+"""By what factor the noise of areas must differ to be said."""
 
 
 @dataclass(frozen=True)
@@ -213,20 +221,25 @@ def infer_noise(recording: Recording) -> float:
     DataError
         If no stimulus was repeated, so that nothing shows the noise.
     """
-    # Of each area on its own: differences between areas are no signal.
+    return float(np.sqrt(np.mean(_noise_by_area(recording) ** 2)))
+
+
+def _noise_by_area(recording: Recording) -> np.ndarray:
+    """Return the noise of each population: differences between areas are no signal of either."""
     first = recording.data.isel(session=0)
-    response = first["activity"].values
     sem = first["activity_sem"].values if "activity_sem" in first else None
-    if sem is None or not np.isfinite(sem).any():
-        raise DataError(
-            f"{recording.source} repeats no stimulus in its first session, so its noise cannot be "
-            "estimated; name it with --noise, or record at least 2 trials per stimulus"
-        )
-    noise = float(np.nanmean(sem**2))
-    total = float(np.mean(np.nanvar(response, axis=(1, 2))))
-    if total == 0:
-        raise DataError(f"{recording.source}: all responses of the first session are equal")
-    return float(np.sqrt(noise / max(total - noise, LEAST_SIGNAL * total)))
+    found = []
+    for place, response in enumerate(first["activity"].values):
+        if sem is None or not np.isfinite(sem[place]).any():
+            raise DataError(
+                f"{recording.source} repeats no stimulus in its first session, so its noise cannot "
+                "be estimated; name it with --noise, or record at least 2 trials per stimulus"
+            )
+        noise, total = float(np.nanmean(sem[place] ** 2)), float(np.nanvar(response))
+        if total == 0:
+            raise DataError(f"{recording.source}: all responses of the first session are equal")
+        found.append(np.sqrt(noise / max(total - noise, LEAST_SIGNAL * total)))
+    return np.array(found)
 
 
 def infer_design(
@@ -254,12 +267,10 @@ def infer_design(
     """
     warnings = []
     counts = recording.units_per_session
-    seen = np.isfinite(recording.data["activity"].values).all(axis=2)
     units = min(counts)
     if recording.tracked:
+        seen = np.isfinite(recording.data["activity"].values).all(axis=2)
         units = int(seen.all(axis=1).sum(axis=-1).min())
-    else:
-        units = int(seen.sum(axis=-1).min())
     if max(counts) != units:
         warnings.append(
             f"sessions have {min(counts)} to {max(counts)} units; {units} of each are used"
@@ -292,7 +303,14 @@ def infer_design(
             f"{cohort.checkpoints} evenly spread sessions are used"
         )
         sessions = cohort.checkpoints
-    found = infer_noise(recording) if noise is None else noise
+    if noise is None:
+        by_area = _noise_by_area(recording)
+        if by_area.max() > DIFFERENT * by_area.min():
+            warnings.append(
+                f"the noise differs between areas ({by_area.min():.2g} to {by_area.max():.2g}), "
+                "but all are judged under one design; score them alone"
+            )
+    found = infer_noise(recording) if noise is None else finite_number(noise, "noise")
     if found > 2:
         warnings.append(
             f"the noise of a response is {found:.1f} times the signal; more trials would help"
@@ -377,18 +395,15 @@ def score(
             f"{recording.source} holds one session; a trajectory needs at least 2 sessions of the "
             "same area over learning"
         )
-    if LEARNING in recording.data["condition"].values:
-        recording = recording.of(condition=LEARNING)
-    animals = np.unique(recording.data["animal"].values)
-    if len(animals) > 1:
-        named = ", ".join(map(str, animals[:3]))
-        raise DataError(
-            f"{recording.source} holds {len(animals)} animals ({named}); expected one: score each "
-            "alone, as recording.of(animal=...)"
-        )
+    if classifier is not None:
+        check_classifier(classifier)
     streams = Streams.draw(generator(rng))
+    recording, doubts = _of_one(recording)
     design, warnings = infer_design(recording, cohort, position=position, noise=noise)
-    populations = _left(cohort, position, [without] if isinstance(without, str) else without)
+    warnings += doubts
+    populations = _left(cohort, position, without)
+    areas = int(recording.data.sizes["population"])
+    _check_areas(cohort, populations, areas)
     made = observe_cohort(cohort, design, rng=streams.rng("recording"), populations=populations)
     check_rules(made, cohort.name)
     virtual, dropped = made.finite(cohort.name)
@@ -408,7 +423,6 @@ def score(
         return values, Probabilities.of(model.predict_proba(values), known.rules, found.labels)
 
     values, by_area = judge(fitted)
-    areas = len(values)
     if areas > 1:
         # What is promised of several areas together is found out on as many of each organism.
         known = known.by_animal(areas=areas)
@@ -458,8 +472,50 @@ def score(
     )
 
 
-def _left(cohort: Cohort, position: str, without: Sequence[str]) -> np.ndarray:
+def _of_one(recording: Recording) -> tuple[Recording, list[str]]:
+    """Return what is scored of a recording: one animal while it learns, and what is doubtful."""
+    if "activity" not in recording.data:
+        raise DataError(f"{recording.source} holds no activity; expected responses of units")
+    conditions = sorted(set(recording.data["condition"].values.tolist()))
+    doubts = []
+    if LEARNING in conditions:
+        recording = recording.of(condition=LEARNING)
+    elif len(conditions) > 1:
+        raise DataError(
+            f"{recording.source} holds the conditions {', '.join(conditions)}, none of them "
+            f"{LEARNING!r}; score one, as recording.of(condition=...)"
+        )
+    else:
+        doubts.append(
+            f"the condition is {conditions[0]!r}; it is judged as organisms that learn would be"
+        )
+    animals = sorted(set(recording.data["animal"].values.tolist()))
+    if len(animals) > 1:
+        raise DataError(
+            f"{recording.source} holds {len(animals)} animals ({', '.join(animals[:3])}); expected "
+            "one: score each alone, as recording.of(animal=...)"
+        )
+    return recording, doubts
+
+
+def _check_areas(cohort: Cohort, populations: np.ndarray, areas: int) -> None:
+    """Refuse more areas than every rule has organisms with."""
+    organism = cohort.population_table["organism"].values[populations]
+    names, held = np.unique(organism, return_counts=True)
+    rules = cohort.organisms["rule"].values[names]
+    most = min((int(held[rules == r].max()) for r in np.unique(rules)), default=areas)
+    if areas > most:
+        raise DataError(
+            f"the recording has {areas} areas, but organisms of the cohort {cohort.name!r} have "
+            f"{most} stored layers to compare with; score fewer together, as recording.of(area=...)"
+        )
+
+
+def _left(cohort: Cohort, position: str, without: str | Sequence[str]) -> np.ndarray:
     """Return the populations to train on: those at the position, of organisms not left out."""
+    without = [without] if isinstance(without, str) else without
+    if not isinstance(without, Sequence) or not all(isinstance(w, str) for w in without):
+        raise UsageError(f"without is {without!r}; expected the names of organisms")
     unknown = [w for w in without if w not in cohort.organism_ids]
     if unknown:
         raise UsageError(

@@ -24,11 +24,6 @@ def erb_number(frequency_hz: np.ndarray | float) -> np.ndarray:
     return Q * np.log1p(np.asarray(frequency_hz) / (Q * LOWEST_BANDWIDTH_HZ))
 
 
-def erb_frequency_hz(number: np.ndarray | float) -> np.ndarray:
-    """Return the frequency below which so many equivalent rectangular bandwidths lie."""
-    return Q * LOWEST_BANDWIDTH_HZ * np.expm1(np.asarray(number) / Q)
-
-
 @dataclass(frozen=True)
 class Cochlea:
     """A bank of filters, the envelopes of what passes them, compressed.
@@ -83,11 +78,6 @@ class Cochlea:
             raise UsageError(
                 f"{self.frames} frames of {self.samples} samples; expected fewer frames"
             )
-
-    @property
-    def centres_hz(self) -> np.ndarray:
-        """Frequencies (channel,) that pass unweakened."""
-        return erb_frequency_hz(self._edges[1:-1])
 
     @property
     def _edges(self) -> np.ndarray:

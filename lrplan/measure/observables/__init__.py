@@ -219,6 +219,24 @@ def words_of(asked: Any) -> tuple[str, ...]:
     return words
 
 
+def measures_with(words: Sequence[str], measures: Sequence[str]) -> tuple[str, ...]:
+    """Return those of the measures of which the words name an observable."""
+    asked = _single(words)
+    return tuple(
+        m
+        for m in measures
+        if any(f.name in asked or o.name in asked for f in families_of(m) for o in f.observables)
+    )
+
+
+def _single(words: Sequence[str]) -> set[str]:
+    """Return what the words name one by one: families and observables, not sets."""
+    out: set[str] = set()
+    for word in words:
+        out |= set(SETS[word].observables) if word in SETS else {word}
+    return out
+
+
 def chosen(words: Sequence[str], measures: Sequence[str]) -> list[tuple[Family, list[int]]]:
     """Return the families of some measures with the places of the observables to take.
 
@@ -234,9 +252,7 @@ def chosen(words: Sequence[str], measures: Sequence[str]) -> list[tuple[Family, 
     UsageError
         If the words name no observable of one of the measures.
     """
-    asked: set[str] = set()
-    for word in words:
-        asked |= set(SETS[word].observables) if word in SETS else {word}
+    asked = _single(words)
     out: list[tuple[Family, list[int]]] = []
     for measure in measures:
         before = len(out)

@@ -378,3 +378,14 @@ def test_a_match_that_leaves_too_few_is_said(make_cohort, tmp_path):
     found = ask("equal_performance", make_cohort(tmp_path / "c.zarr", effect=1.0), tolerance=0.0)
     assert np.isnan(found.dataset["accuracy"].sel(match="organisms")).all()
     assert any("match organisms" in w for w in found.warnings)
+
+
+def test_a_joined_measure_with_nothing_to_take_is_left_out(make_cohort, tmp_path):
+    """Base of the paper: what diverges in one organism is dropped for all, a whole measure too."""
+    gone = ("grad_raw", "grad_abs", "grad_sq")
+    cohort = make_cohort(tmp_path / "c.zarr", effect=1.0, spoiled=gone)
+    for name in ("importance", "units_noise"):
+        found = ask(name, cohort, measure="all")
+        assert any("grad_raw" in w for w in found.warnings)
+    only = ask("importance", cohort, measure="all", observables=["act_raw_mean"])
+    assert list(only.dataset["observable"].values) == ["act_raw_mean", "position"]

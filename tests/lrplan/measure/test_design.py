@@ -17,7 +17,7 @@ from lrplan import Design, Schedule, UsageError
         ({"units": -3}, "units is -3"),
         ({"units": 2.5}, "units is 2.5"),
         ({"units": True}, "units is True"),
-        ({"noise": -0.1}, "cannot be negative"),
+        ({"noise": -0.1}, "noise is -0.1; expected a finite number of at least 0"),
         ({"noise": float("nan")}, "noise is nan"),
         ({"noise": float("inf")}, "noise is inf"),
         ({"noise": "much"}, "noise is 'much'"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import xarray as xr
 
-from lrplan import Design, Recording, Schedule, UsageError, record
+from lrplan import DataError, Design, Recording, Schedule, UsageError, record
 from lrplan.measure.observe import observe, observe_cohort
 from lrplan.measure.recording import DIMS
 from lrplan.measure.trajectories import Trajectories
@@ -188,3 +190,45 @@ def test_trajectories_print_in_a_line(separable):
     found = observe_cohort(separable, Design(units=9), rng=0)
     assert repr(found) == "<Trajectories: 96 recordings, 5 sessions, 21 observables>"
     assert isinstance(found, Trajectories)
+
+
+def test_units_that_some_session_lacks_are_left_out_of_tracked_ones():
+    values = np.random.default_rng(0).standard_normal((1, 4, 5, 20)).astype(np.float32)
+    gaps = values.copy()
+    gaps[0, 2, :, 3:8] = np.nan
+    kept = np.delete(values, range(3, 8), axis=-1)
+    one, two = (observe(made("activity", v), positioned=False).values for v in (gaps, kept))
+    np.testing.assert_allclose(one, two, rtol=1e-5)
+    untracked = made("activity", gaps)
+    with pytest.raises(DataError, match="equalised"):
+        observe(dataclasses.replace(untracked, tracked=False), positioned=False)
+
+
+def test_what_populations_hold_and_stimuli_shown_are_what_is_needed(make_cohort, tmp_path, drift):
+    from lrplan.measure.observables import Needs, families
+
+    cohort = make_cohort(tmp_path / "c.zarr", effect=1.0, per_rule=2, small=1)
+    before = families.get("drift")
+    for needs, design in (
+        (Needs(trajectory=True, units=30), Design(units=30, observables="drift")),
+        (Needs(trajectory=True, stimuli=2), Design(units=9, stimuli=1, observables="drift")),
+    ):
+        families._entries["drift"] = dataclasses.replace(before, needs=needs)
+        with pytest.raises(UsageError, match="need at least"):
+            observe_cohort(cohort, design, rng=0)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda c: observe("x"), "expected a Recording"),
+        (lambda c: observe_cohort(c, 5, rng=0), "expected a Design"),
+        (
+            lambda c: observe(record(c, Design(units=9), rng=0), scaling="relativ"),
+            "unknown scaling 'relativ'; nearest: relative",
+        ),
+    ],
+)
+def test_what_cannot_be_observed_is_refused(separable, call, said):
+    with pytest.raises(UsageError, match=said):
+        call(separable)

@@ -199,11 +199,15 @@ def test_same_seed_same_sweep_on_any_number_of_threads(separable, monkeypatch):
         ({"units": [41]}, "use at most --units 40"),
         ({"units": [5, 0]}, "units is 0"),
         ({"units": ["all"]}, "units is 'all'"),
-        ({"noise": [-1]}, "negative"),
+        ({"noise": [-1]}, "noise is -1"),
         ({"schedules": [Schedule(sessions=9)]}, "--sessions 5"),
         ({"measure": ["weigths"]}, "nearest: weights"),
         ({"schedules": 5}, "expected Schedules"),
         ({"rng": 1.5}, "rng is 1.5"),
+        ({"units": [5, 5]}, "expected different ones"),
+        ({"schedules": [Schedule(), Schedule()]}, "expected different ones"),
+        ({"units": [5, [2, 3]]}, r"units is \[2, 3\]"),
+        ({"classifier": 5}, "classifier is 5"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_refused(separable, lists, said):

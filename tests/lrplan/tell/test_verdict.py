@@ -112,7 +112,7 @@ def test_few_units_are_refused(separable, tmp_path):
         ({"units": 41}, "use at most --units 40"),
         ({"sessions": 6}, "--sessions 5"),
         ({"kind": "spike"}, "nearest: spikes"),
-        ({"noise": -1}, "negative"),
+        ({"noise": -1}, "noise is -1; expected a finite number of at least 0"),
     ],
 )
 def test_a_rehearsal_that_cannot_be_is_refused(separable, tmp_path, options, said):
@@ -150,3 +150,70 @@ def test_several_areas_of_an_animal_are_told_together(separable, tmp_path):
 def test_what_is_no_recording_is_refused(separable):
     with pytest.raises(UsageError, match="expected a Recording"):
         score("session1.nwb", separable, rng=0)
+
+
+def joined(recording, **named):
+    """The recording twice, as populations that differ in one coordinate."""
+    [(name, values)] = named.items()
+    parts = [recording.data.assign_coords({name: ("population", [v])}) for v in values]
+    return lrplan.join([dataclasses.replace(recording, data=data) for data in parts])
+
+
+def test_more_areas_than_organisms_have_are_refused(separable, tmp_path):
+    """An organism of that cohort has one layer at each position."""
+    both = joined(rehearse(separable, tmp_path, separable.organism_ids[40]), area=["V1", "LM"])
+    with pytest.raises(DataError, match="2 areas, but organisms .* have 1 stored"):
+        judge(separable, both, position="deep")
+
+
+def test_conditions_are_not_areas(separable, tmp_path):
+    one = rehearse(separable, tmp_path, separable.organism_ids[40])
+    with pytest.raises(DataError, match="conditions other, passive, none of them 'learning'"):
+        judge(separable, joined(one, condition=["passive", "other"]))
+    passive = dataclasses.replace(
+        one, data=one.data.assign_coords(condition=("population", ["passive"]))
+    )
+    assert any("'passive'" in w for w in judge(separable, passive).warnings)
+    both = judge(separable, joined(one, condition=["learning", "passive"]))
+    assert len(both.areas) == 1
+
+
+def test_several_animals_are_refused(separable, tmp_path):
+    one = rehearse(separable, tmp_path, separable.organism_ids[40])
+    with pytest.raises(DataError, match="2 animals"):
+        judge(separable, joined(one, animal=["m1", "m2"]))
+
+
+def test_the_noise_of_areas_is_that_of_each(separable, tmp_path):
+    """Whatever their scale: a large area does not lend its noise to a small one."""
+    one = rehearse(separable, tmp_path, separable.organism_ids[3], noise=0.4, units=40)
+    louder = one.data.drop_vars("trials") * 100
+    two = dataclasses.replace(one, data=one.data.drop_vars("trials"))
+    parts = [two, dataclasses.replace(one, data=louder)]
+    both = lrplan.join(
+        [
+            dataclasses.replace(r, data=r.data.assign_coords(area=("population", [name])))
+            for r, name in zip(parts, ("V1", "LM"), strict=True)
+        ]
+    )
+    assert infer_noise(both) == pytest.approx(infer_noise(one), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"without": 5}, "without is 5"),
+        ({"noise": "x"}, "noise is 'x'"),
+        ({"classifier": "random_forest"}, "classifier is 'random_forest'"),
+    ],
+)
+def test_what_is_no_option_is_refused(separable, tmp_path, options, said):
+    recording = rehearse(separable, tmp_path, separable.organism_ids[3])
+    with pytest.raises(UsageError, match=said):
+        score(recording, separable, rng=0, **options)
+
+
+def test_a_recording_without_activity_is_refused(separable):
+    weights = lrplan.record(separable, lrplan.Design(units=9, measure="weights"), rng=0)
+    with pytest.raises(DataError, match="no activity"):
+        judge(separable, weights.of(animal=separable.organism_ids[0]))
