@@ -93,10 +93,7 @@ def tell_label(
         ),
         options={
             "classifier": kind,
-            "label": label,
             "splits": splits,
-            "rules": None if rules is None else list(rules),
-            "shuffle_labels": shuffle_labels,
         },
         estimates={key: s.estimate for key, s in scores.items()},
         warnings=warnings,

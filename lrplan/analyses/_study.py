@@ -61,6 +61,8 @@ class Study:
         Of these recordings.
     warnings : list of str
         What was left out.
+    asked : dict
+        What all analyses are asked: label, rules, and whether labels are shuffled.
     """
 
     cohort: Cohort
@@ -69,6 +71,7 @@ class Study:
     data: dict[str, Trajectories]
     scorer: Scorer
     warnings: list[str]
+    asked: dict[str, Any]
 
     @property
     def any(self) -> Trajectories:
@@ -162,11 +165,11 @@ class Study:
         main: str = "accuracy",
         warnings: Sequence[str] = (),
     ) -> Result:
-        """Return what an analysis of this study found."""
+        """Return what an analysis of this study found; `options` are those beside the study's."""
         return Result(
             analysis=analysis,
             cohort=self.cohort.name,
-            options={"measure": self.measures, **options, "effort": self.effort},
+            options={"measure": self.measures, **self.asked, **options, "effort": self.effort},
             dataset=dataset,
             main=main,
             warnings=[*self.warnings, *warnings],
@@ -210,7 +213,13 @@ def open_study(
     some = next(iter(data.values()))
     check_labels(some, cohort.name, label, least=least)
     warnings = dict.fromkeys(w for _, said in found.values() for w in said)
-    return Study(cohort, streams, effort, data, Scorer(some, streams=streams), list(warnings))
+    asked = {
+        "label": label,
+        "rules": None if rules is None else list(rules),
+        "shuffle_labels": shuffle_labels,
+    }
+    scorer = Scorer(some, streams=streams)
+    return Study(cohort, streams, effort, data, scorer, list(warnings), asked)
 
 
 def measure_names(measure: str | Sequence[str] | None, cohort: Cohort) -> list[str]:

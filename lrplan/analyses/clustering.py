@@ -136,7 +136,6 @@ def run(
         dataset,
         options={
             "label": list(truth),
-            "rules": None if rules is None else list(rules),
             "shuffle_labels": shuffle_labels,
         },
         estimates=estimates,

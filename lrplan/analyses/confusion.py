@@ -102,10 +102,7 @@ def run(
         options={
             "classifier": kind,
             "split": kept,
-            "label": label,
             "splits": splits,
-            "rules": None if rules is None else list(rules),
-            "shuffle_labels": shuffle_labels,
         },
         estimates=estimates,
         main="share",

@@ -177,9 +177,6 @@ def run(
         options={
             "classifier": kind,
             "condition": used,
-            "label": label,
-            "rules": None if rules is None else list(rules),
-            "shuffle_labels": shuffle_labels,
         },
         estimates=estimates,
         warnings=warnings,

@@ -171,11 +171,8 @@ def run(
         dataset,
         options={
             "classifier": kind,
-            "label": label,
             "splits": splits,
             "permutations": permutations,
-            "rules": None if rules is None else list(rules),
-            "shuffle_labels": shuffle_labels,
         },
         estimates=lost | {("accuracy",): whole},
         main="importance",

@@ -83,10 +83,7 @@ def run(
         options={
             "classifier": kind,
             "split": kept,
-            "label": label,
             "splits": splits,
-            "rules": None if rules is None else list(rules),
-            "shuffle_labels": shuffle_labels,
         },
         estimates={key: s.estimate for key, s in scores.items()},
         warnings=warnings + [LEAK] * (kept == "layer"),

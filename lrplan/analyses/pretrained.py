@@ -116,10 +116,7 @@ def run(
         ),
         options={
             "classifier": kind,
-            "label": label,
             "splits": splits,
-            "rules": None if rules is None else list(rules),
-            "shuffle_labels": shuffle_labels,
         },
         estimates={key: s.estimate for key, s in scores.items()},
     )

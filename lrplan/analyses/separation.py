@@ -109,10 +109,7 @@ def run(
         options={
             "classifier": classifiers,
             "split": kept,
-            "label": label,
             "splits": splits,
-            "rules": None if rules is None else list(rules),
-            "shuffle_labels": shuffle_labels,
         },
         estimates={tuple(key): s.estimate for key, s in scores.items()},
         warnings=[LEAK] * ("layer" in kept),

@@ -127,10 +127,7 @@ def run(
         ),
         options={
             "classifier": kind,
-            "label": label,
             "splits": splits,
-            "rules": None if rules is None else list(rules),
-            "shuffle_labels": shuffle_labels,
         },
         estimates={(m, str(n), str(p)): s.estimate for (m, n, p), s in scores.items()},
     )

@@ -97,10 +97,7 @@ def run(
         dataset,
         options={
             "classifier": kinds,
-            "label": label,
             "splits": splits,
-            "rules": None if rules is None else list(rules),
-            "shuffle_labels": shuffle_labels,
         },
         estimates=estimates,
     )

@@ -190,10 +190,7 @@ def run(
         options={
             "classifier": kind,
             "whole": whole,
-            "rules": None if rules is None else list(rules),
-            "label": label,
             "splits": splits,
-            "shuffle_labels": shuffle_labels,
         },
         estimates=estimates,
         warnings=list(short),
