@@ -132,7 +132,9 @@ class SearchedClassifier(ClassifierMixin, BaseEstimator, ABC):
             return self
         Z = X[:, self.kept_]
         self.mean_, self.scale_ = moments(Z)
-        Z = (Z - self.mean_) / self.scale_
+        # In place: many are fitted side by side.
+        Z -= self.mean_
+        Z /= self.scale_
         found = self._search(Z, index, splits, groups)
         self.settings_ = found.settings
         self.search_ = found.tried
@@ -159,7 +161,9 @@ class SearchedClassifier(ClassifierMixin, BaseEstimator, ABC):
         X = validate_data(self, X, reset=False, dtype=np.float64, ensure_all_finite=False)
         if not self.kept_.any():
             return np.zeros((len(X), len(self.classes_)))
-        Z = (X[:, self.kept_] - self.mean_) / self.scale_
+        Z = X[:, self.kept_]
+        Z -= self.mean_
+        Z /= self.scale_
         Z[~np.isfinite(Z)] = 0.0
         return self._logits(Z)
 
