@@ -17,7 +17,6 @@ from lrplan.cohort import as_cohort
 from lrplan.errors import UsageError
 from lrplan.measure.design import Design, Schedule
 from lrplan.measure.observe import Observed, observe_designs
-from lrplan.measure.trajectories import Trajectories
 from lrplan.measure.virtual import check_held, draw_key, usable
 from lrplan.randomness import Streams
 from lrplan.tell.forecast import (
@@ -231,17 +230,18 @@ def _right(
 
     Every combination meets the same folds, or organisms and trees.
     """
+    kinds = np.unique(told)
 
     def judge(cell: tuple[int, ...]) -> np.ndarray:
-        t, dropped = _finite(observed, cell, told, cohort)
+        t, dropped = observed.trajectories(*cell).finite(cohort)
         lost.update(dropped)
         if classifier is not None:
-            tested = within_known(t, t.organisms, streams, repeat)
+            tested = within_known(t.telling(told), t.organisms, streams, repeat)
             [p] = cross_predict([tested], t.organisms, streams=streams, classifier=classifier)
             return p.right
         seed = streams.seed("bagging", repeat)
-        votes = out_of_bag_votes(t.features().values, t.y, t.organisms, seed=seed)
-        right = (np.unique(t.y)[votes.argmax(axis=1)] == t.y).astype(float)
+        votes = out_of_bag_votes(t.features().values, told, t.organisms, seed=seed)
+        right = (kinds[votes.argmax(axis=1)] == told).astype(float)
         # Those that every tree saw are not tested.
         right[np.isnan(votes).any(axis=1)] = np.nan
         return right
@@ -249,12 +249,6 @@ def _right(
     # Tests in folds bring threads of their own.
     with ThreadPoolExecutor(threads() if classifier is None else 1) as pool:
         return np.stack(list(pool.map(judge, cells)))
-
-
-def _finite(
-    observed: Observed, cell: tuple[int, ...], told: np.ndarray, cohort: str
-) -> tuple[Trajectories, list[str]]:
-    return observed.trajectories(*cell).telling(told).finite(cohort)
 
 
 def accuracy_by_units(
