@@ -58,14 +58,20 @@ class Forest:
         self._drawn = max(1, int(max_samples * len(index)))
         self._seeds = check_random_state(random_state)
         self._rows = check_random_state(0)
+        self._grown = 0
 
     def grow(self, trees: int, map: Map = map) -> Forest:
-        """Grow until there are so many trees; `map` may be that of a pool of threads."""
-        more = trees - len(self.trees)
+        """Grow until so many trees have been grown; `map` may be that of a pool of threads."""
+        more = trees - self._grown
         if more > 0:
+            self._grown += more
             seeds = [int(self._seeds.randint(np.iinfo(np.int32).max)) for _ in range(more)]
             self.trees += list(map(self._tree, [(seed, self._draw(seed)) for seed in seeds]))
         return self
+
+    def forget(self) -> None:
+        """Let go of the trees; those that are grown next are the ones that would have come."""
+        self.trees = []
 
     def _draw(self, seed: int) -> np.ndarray:
         """Return how often each row is drawn."""

@@ -124,9 +124,11 @@ class RandomForest(SearchedClassifier):
         features = Z.shape[1]
         X = _prepared(Z)
         accuracy = Accuracy(index, len(self.classes_), groups)
+        # All settings train on the same rows, which are laid out once.
+        parts = [(test, X[test], X[~test]) for test in splits]
         entrants = sorted(
             (
-                _Entrant(m, _looked_at(m, features), self._forest, X, index, splits)
+                _Entrant(m, _looked_at(m, features), self._forest, parts, index)
                 for m in dict.fromkeys(grid["max_features"])
             ),
             key=lambda e: e.cost,
@@ -194,22 +196,24 @@ class _Entrant:
         max_features: Any,
         cost: int,
         forest: Callable[[np.ndarray, np.ndarray, Any], Forest],
-        X: np.ndarray,
+        parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
         index: np.ndarray,
-        splits: Splits,
     ) -> None:
         self.max_features = max_features
         self.cost = cost
         self.trees = 0
-        self.votes = np.zeros((len(X), int(index.max()) + 1))
+        self.votes = np.zeros((len(index), int(index.max()) + 1))
         self._parts = [
-            (test, X[test], forest(X[~test], index[~test], max_features)) for test in splits
+            (test, tested, forest(trained, index[~test], max_features))
+            for test, tested, trained in parts
         ]
 
     def grow(self, trees: int, map: Any) -> None:
         for test, X, forest in self._parts:
             forest.grow(trees, map)
-            self.votes[test] += forest.votes(X, start=self.trees)
+            self.votes[test] += forest.votes(X)
+            # A race asks each tree once, and would hold hundreds of them otherwise.
+            forest.forget()
         self.trees = max(self.trees, trees)
 
 
