@@ -125,7 +125,8 @@ def test_killed_workers_and_schedulers_lose_nothing_and_double_nothing(
     )
     assert outcome.new
     assert finished == Counter({s.hash: 1 for s in several.specs})
-    assert sum("connection to the Dask scheduler is lost" in note for note in notes) == 1
+    # How often depends on when the new scheduler answers.
+    assert any("connection to the Dask scheduler is lost" in note for note in notes)
     assert sorted(p.name for p in tmp_path.glob("several*")) == ["several.zarr"]
     assert_same_cohort(out, here)
 
