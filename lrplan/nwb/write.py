@@ -259,6 +259,8 @@ def _stimulus_names(names: Sequence[str] | None, stimuli: int) -> list[str]:
     if names is None:
         digits = len(str(stimuli - 1))
         return [f"stimulus_{k:0{digits}d}" for k in range(stimuli)]
+    if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray):
+        raise UsageError(f"stimulus_names is {names!r}; expected {stimuli} names")
     out = [str(n) for n in names]
     if len(out) != stimuli or len(set(out)) != stimuli or not all(n.strip() for n in out):
         raise UsageError(

@@ -243,6 +243,28 @@ def test_dimensions_go_by_their_names_and_not_by_their_places():
     assert shuffled.data["trials"].shape == (2, 3, 4, 5, 6)
 
 
+def test_units_are_counted_of_the_area_with_the_fewest():
+    values = np.ones((2, 3, 4, 6))
+    values[1, 2, :, 4:] = np.nan
+    both = Recording(
+        xr.Dataset({"activity": (("population", *TRIALS[1:3], "unit"), values)}), "lab"
+    )
+    assert both.units_per_session == [6, 6, 4]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda r: r.of(area=5), "area is 5"),
+        (lambda r: join(r), "expected a sequence of at least one Recording"),
+        (lambda r: join(5), "recordings is 5"),
+    ],
+)
+def test_what_names_no_area_and_no_recordings_is_refused(call, said):
+    with pytest.raises(UsageError, match=said):
+        call(with_trials())
+
+
 def test_a_recording_says_in_a_few_lines_what_it_holds():
     names = {"animal": ("population", ["m1", "m2"]), "area": "V<1>", "condition": "passive"}
     doubts = {"warnings": ["few trials"]}

@@ -184,6 +184,7 @@ def test_the_schema_is_met(tmp_path, signal, kind):
         ({"window_s": 0.25}, "whole number of frames"),
         ({"gap_s": 0}, "gap_s is 0"),
         ({"stimulus_names": ["a"]}, "stimulus_names"),
+        ({"stimulus_names": 5}, "stimulus_names is 5"),
         ({"unit_ids": [1, 1]}, "unit_ids"),
         ({"subject_id": "///"}, "subject_id"),
         ({"signal": np.zeros((2, 3))}, "shape (2, 3)"),
