@@ -66,6 +66,13 @@ CohortPath = Annotated[
         metavar="COHORT", help="'starter', or the path of a Zarr directory or zip file."
     ),
 ]
+IncludeUnlearned = Annotated[
+    bool,
+    typer.Option(
+        "--include-unlearned",
+        help="Use organisms, too, that did not learn their task; see `lrplan cohort info`.",
+    ),
+]
 Units = Annotated[
     int,
     typer.Option(

@@ -40,6 +40,7 @@ TABLES = (".csv", ".nc")
 NAME = Annotated[str, typer.Argument(metavar="NAME", help="See `lrplan list analyses`.")]
 COMMON: dict[str, tuple[Any, Any]] = {
     "cohort": (_options.CohortPath, "starter"),
+    "include_unlearned": (_options.IncludeUnlearned, False),
     "seed": (_options.Seed, 0),
     "json": (_options.Json, False),
     "plot": (
@@ -66,7 +67,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "quiet": (_options.Quiet, False),
 }
 """What the command takes for every analysis: type and default by name."""
-COMMON_FLAGS = ("--json", "--force", "--quiet", "-q", "--help", "-h")
+COMMON_FLAGS = ("--include-unlearned", "--json", "--force", "--quiet", "-q", "--help", "-h")
 COMMON_OPTIONS = (*COMMON_FLAGS, "--seed", "--plot", "--out")
 
 
@@ -193,6 +194,7 @@ def _ask(
     options: dict[str, Any],
     *,
     cohort: str,
+    include_unlearned: bool,
     seed: int,
     json: bool,
     plot: Path | None,
@@ -210,7 +212,7 @@ def _ask(
 
     from lrplan import analyse, open_cohort
 
-    opened = open_cohort(cohort)
+    opened = open_cohort(cohort, include_unlearned=include_unlearned)
     _output.note(f"{name} of the cohort {opened.name}", quiet=quiet)
     result = analyse(name, opened, rng=np.random.default_rng(seed), **options)
     if json:

@@ -31,6 +31,7 @@ def claims(
             show_default="all",
         ),
     ] = None,
+    include_unlearned: _options.IncludeUnlearned = False,
     seed: _options.Seed = 0,
     json: _options.Json = False,
     plot: Annotated[
@@ -50,7 +51,7 @@ def claims(
 
     from lrplan import evaluate_claims, open_cohort
 
-    opened = open_cohort(cohort)
+    opened = open_cohort(cohort, include_unlearned=include_unlearned)
     _output.note(f"testing claims on the cohort {opened.name}", quiet=quiet)
 
     def done(found: Claim) -> None:

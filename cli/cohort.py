@@ -37,7 +37,7 @@ Examples:
 SELECT_EPILOG = """\b
 Examples:
   lrplan cohort select starter --rule adam,sgdm --task digits --out two.zarr
-  lrplan cohort select cohort.zarr --exclude-diverged --out sound.zarr.zip"""
+  lrplan cohort select cohort.zarr --exclude-diverged --exclude-unlearned --out sound.zarr.zip"""
 IMPORT_EPILOG = """\b
 Examples:
   lrplan cohort import dataset.pkl --out paper.zarr
@@ -69,7 +69,7 @@ def _any_of(what: str, metavar: str = "NAME,...") -> Any:
 def info(
     cohort: _options.CohortPath, json: _options.Json = False, quiet: _options.Quiet = False
 ) -> None:
-    """Summarise a cohort: organisms by rule, what is stored, final performance."""
+    """Summarise a cohort: organisms by rule, what is stored, final performance, what learned."""
     from lrplan import open_cohort
     from lrplan.cohort.texts import info_lines
 
@@ -150,6 +150,9 @@ def select(
     exclude_diverged: Annotated[
         bool, typer.Option("--exclude-diverged", help="Leave out what diverged in training.")
     ] = False,
+    exclude_unlearned: Annotated[
+        bool, typer.Option("--exclude-unlearned", help="Leave out what did not learn its task.")
+    ] = False,
     name: Name = None,
     json: _options.Json = False,
     quiet: _options.Quiet = False,
@@ -170,6 +173,7 @@ def select(
         batch_size=[_options.whole(n) for n in _options.words(batch_size, "--batch-size")],
         organism=_options.words(organism, "--organism"),
         exclude_diverged=exclude_diverged,
+        exclude_unlearned=exclude_unlearned,
         name=name,
     )
     _show_made(made.info(), out, json=json)

@@ -29,6 +29,7 @@ def design(
     units: _options.UnitsOrAll = 300,
     noise: _options.Noise = 0.1,
     cohort: _options.Cohort = "starter",
+    include_unlearned: _options.IncludeUnlearned = False,
     modality: _options.Modality = "ideal",
     setting: _options.Settings = None,
     measure: Annotated[
@@ -149,7 +150,7 @@ def design(
 
     from lrplan import forecast, open_cohort
 
-    opened = open_cohort(cohort)
+    opened = open_cohort(cohort, include_unlearned=include_unlearned)
     asked.schedule.checkpoints(opened.checkpoints)
     _output.note(f"forecasting from the cohort {opened.name}", quiet=quiet)
     result = forecast(opened, asked, rng=np.random.default_rng(seed), split=split)

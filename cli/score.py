@@ -25,6 +25,7 @@ def score(
         typer.Argument(metavar="FILE...", help="NWB files: one per session, or one with all."),
     ],
     cohort: _options.Cohort = "starter",
+    include_unlearned: _options.IncludeUnlearned = False,
     without: Annotated[
         list[str] | None,
         typer.Option(
@@ -139,7 +140,7 @@ def score(
         checkpoint_by=checkpoint_by,
         order=order,
     )
-    opened = open_cohort(cohort)
+    opened = open_cohort(cohort, include_unlearned=include_unlearned)
 
     from lrplan import score as score_recording
 

@@ -24,7 +24,7 @@ feedback_alignment = [0.02, 0.05]
 information_alignment = [0.02, 0.05]
 
 [training]
-epochs = 1
+epochs = 5
 checkpoints = 5
 
 [architectures.mlp]

@@ -74,7 +74,7 @@ def tell_label(
             if len(np.unique(part.any.labels[label])) < 2:
                 continue
             try:
-                check_labels(part.any, cohort.name, label)
+                check_labels(part.any, cohort, label)
             except DataError as error:
                 warnings.append(f"among {name}: {error}")
                 continue

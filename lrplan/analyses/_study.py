@@ -211,7 +211,7 @@ def open_study(
     }
     data = {m: d for m, (d, _) in found.items()}
     some = next(iter(data.values()))
-    check_labels(some, cohort.name, label, least=least)
+    check_labels(some, cohort, label, least=least)
     warnings = dict.fromkeys(w for _, said in found.values() for w in said)
     asked = {
         "label": label,
@@ -293,13 +293,12 @@ def _load(
     # Of joined measures those count of which there is something to take.
     parts = measures_with(words_of(observables), parts_of(measure)) or parts_of(measure)
     design = Design(units="all", noise=0.0, measure=parts, scaling="raw", observables=observables)
+    if label == "rule":
+        cohort.refuse_lost_rules(rules.split(",") if isinstance(rules, str) else rules)
     found = observe_cohort(cohort, design, rng=0, populations=_of_rules(cohort, rules))
     shuffle = streams.rng("shuffled labels") if shuffle_labels else None
     data, lost = found.telling(label, shuffle=shuffle).finite(cohort.name)
-    warnings = []
-    diverged = int(cohort.organisms["diverged"].values.sum())
-    if diverged:
-        warnings.append(f"{diverged} organisms diverged in training and were left out")
+    warnings = cohort.fate_warnings()
     if lost:
         warnings.append(f"not finite in some recording, and so left out for all: {', '.join(lost)}")
     return data, warnings
@@ -339,7 +338,7 @@ def classifier_names(value: str | Iterable[str] | None, default: Sequence[str]) 
     return words(value, default, "classifier", classifiers.names())
 
 
-def check_labels(data: Trajectories, cohort: str, label: str, *, least: int = 4) -> None:
+def check_labels(data: Trajectories, cohort: Cohort, label: str, *, least: int = 4) -> None:
     """Refuse recordings of too few labels, or of a label with too few organisms.
 
     Raises
@@ -349,14 +348,15 @@ def check_labels(data: Trajectories, cohort: str, label: str, *, least: int = 4)
     """
     _, first = np.unique(data.organisms, return_index=True)
     kinds, counts = np.unique(data.y[first], return_counts=True)
+    why = "".join(f"; {w}" for w in cohort.left_out())
     if len(kinds) < 2:
         raise DataError(
-            f"all usable organisms of the cohort {cohort!r} have the {label} {str(kinds[0])!r}; at "
-            "least 2 different ones are needed to tell them apart"
+            f"all usable organisms of the cohort {cohort.name!r} have the {label} "
+            f"{str(kinds[0])!r}; at least 2 different ones are needed to tell them apart{why}"
         )
     if counts.min() < least:
         raise DataError(
-            f"the cohort {cohort!r} has {counts.min()} usable organisms of the {label} "
+            f"the cohort {cohort.name!r} has {counts.min()} usable organisms of the {label} "
             f"{str(kinds[counts.argmin()])!r}; at least {least} of each are needed to train on "
-            "some and test on others"
+            f"some and test on others{why}"
         )

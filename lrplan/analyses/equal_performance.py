@@ -116,7 +116,7 @@ def run(
         known = sorted(set(data.labels["architecture"]))
         wanted = words(architectures, (), "architecture", known)
         study = study.take(np.isin(data.labels["architecture"], wanted))
-        check_labels(study.any, cohort.name, label)
+        check_labels(study.any, cohort, label)
         data = study.any
     kinds = np.unique(data.y)
     reached = performance(cohort, data.populations)

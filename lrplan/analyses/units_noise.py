@@ -128,7 +128,7 @@ def run(
     )
     if whole:
         study = study.take(_stored_whole(cohort, study))
-        check_labels(study.any, cohort.name, label)
+        check_labels(study.any, cohort, label)
     data = study.any
     # Populations that are not whole are left out, and with them perhaps organisms.
     possible = study.possible_splits(splits) if whole else splits

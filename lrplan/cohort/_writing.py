@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lrplan.cohort.format import BY_NAME, FAST, CohortWriter
+from lrplan.cohort.format import BY_NAME, FAST, UNKNOWN, CohortWriter
 from lrplan.cohort.store import Cohort
 from lrplan.errors import UsageError
 
@@ -91,12 +91,14 @@ def write_subsets(path: Path, subsets: Sequence[Subset], attributes: Mapping[str
     path : Path
         A directory that does not exist yet, or ``....zip``.
     subsets : sequence of Subset
-        Of cohorts that store the same variables in the same shapes.
+        Of cohorts that store the same variables in the same shapes; some may lack those that
+        were added to the format later.
     attributes : mapping
         Root attributes.
     """
     writer = CohortWriter(path, attributes, level=FAST)
-    for (group, name), array in subsets[0].cohort.variables.items():
+    held = {key: array for s in reversed(subsets) for key, array in s.cohort.variables.items()}
+    for (group, name), array in held.items():
         kept = {k: v for k, v in dict(array.attrs).items() if k not in OWN_ATTRIBUTES}
         if (group, name) == ("populations", "organism"):
             writer.write(group, name, _organism_index(subsets).astype(array.dtype), kept)
@@ -105,7 +107,7 @@ def write_subsets(path: Path, subsets: Sequence[Subset], attributes: Mapping[str
         elif BY_NAME[group, name].dims == ("observable",):
             writer.write(group, name, subsets[0].cohort.read_variable(group, name), kept)
         elif array.ndim == 1:
-            columns = [s.cohort.read_variable(group, name)[s.rows(group)] for s in subsets]
+            columns = [_column(s, group, name) for s in subsets]
             writer.write(group, name, np.concatenate(columns), kept)
         else:
             _copy_rows(writer, subsets, group, name, kept)
@@ -129,6 +131,14 @@ def _words(subsets: Sequence[Subset], group: str, name: str) -> np.ndarray:
     return np.concatenate(
         [t[name].values[s.rows(group)] for t, s in zip(tables, subsets, strict=True)]
     )
+
+
+def _column(subset: Subset, group: str, name: str) -> np.ndarray:
+    """Return a variable of one dimension; what is unknown, where the cohort lacks it."""
+    rows = subset.rows(group)
+    if (group, name) in subset.cohort.variables:
+        return subset.cohort.read_variable(group, name)[rows]
+    return np.full(len(rows), UNKNOWN[group, name])
 
 
 def _copy_rows(

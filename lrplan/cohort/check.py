@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from lrplan.cohort.format import BY_NAME, CATEGORIES, CODED, MISSING, UNKNOWN
+from lrplan.cohort.format import ADDED, BY_NAME, CATEGORIES, CODED, MISSING, UNKNOWN
 from lrplan.cohort.integrity import (
     PACKAGED,
     chunks,
@@ -167,6 +167,7 @@ class _Reading:
             if array.ndim == 1:
                 self.table(key, array)
         self.organisms()
+        self.learning()
         self.populations()
         for key, array in self.arrays.items():
             if array.ndim > 1:
@@ -214,6 +215,8 @@ class _Reading:
                         self.remark(where, "is not recorded")
                     else:
                         self.fault(where, "is missing")
+                elif (group, name) in ADDED:
+                    self.remark(where, "is not recorded, and so not which organisms learned")
                 continue
             try:
                 array = self.root[where]
@@ -328,6 +331,37 @@ class _Reading:
         finished = self.tables.get(("organisms", "finished"))
         if finished is not None and (n := int((finished == 0).sum())):
             self.fault("organisms/finished", f"{n} organisms are not trained to their end")
+
+    def learning(self) -> None:
+        """Check what performance is compared with; where both are unknown, that is no fault."""
+        chance = self.tables.get(("behaviour", "chance"))
+        if chance is not None:
+            where = "behaviour/chance"
+            if chance.dtype.kind != "f":
+                self.fault(where, f"is of type {chance.dtype}; expected floating point")
+                chance = None
+            elif (bad := np.flatnonzero((chance < 0) | (chance > 1))).size:
+                self.fault(where, f"{bad.size} rows lie outside 0 to 1: row {first_few(bad)}")
+        held_out = self.tables.get(("behaviour", "held_out"))
+        if held_out is not None:
+            where = "behaviour/held_out"
+            if held_out.dtype.kind not in "iu":
+                self.fault(where, f"is of type {held_out.dtype}; expected whole numbers")
+                held_out = None
+            elif (bad := np.flatnonzero(held_out < 0)).size:
+                self.fault(where, f"{bad.size} rows are below 0: row {first_few(bad)}")
+        if chance is None or held_out is None or len(chance) != len(held_out):
+            return
+        lacking = np.isnan(chance)
+        if (bad := np.flatnonzero(lacking & (held_out > 0))).size:
+            self.fault("behaviour/chance", f"{bad.size} rows hold NaN: row {first_few(bad)}")
+        if (bad := np.flatnonzero(~lacking & (held_out == 0))).size:
+            self.fault(
+                "behaviour/held_out",
+                f"{bad.size} rows are 0, though chance is known: row {first_few(bad)}",
+            )
+        if n := int((lacking & (held_out == 0)).sum()):
+            self.remark("behaviour/chance", f"of {n} organisms it is unknown whether they learned")
 
     def specs(self, ids: np.ndarray, specs: np.ndarray) -> None:
         """Compare identities and labels with the specs."""

@@ -85,6 +85,8 @@ VARIABLES = (
     ),
     _v("behaviour", "loss", "organism checkpoint", "loss on held-out examples", "nat"),
     _v("behaviour", "examples", "organism checkpoint", "training examples seen", "example"),
+    _v("behaviour", "chance", "organism", "performance of who learned nothing"),
+    _v("behaviour", "held_out", "organism", "held-out examples behind performance", "example"),
     _v("populations", "organism", "population", "index of the organism"),
     _v("populations", "layer", "population", "name of the layer"),
     _v("populations", "layer_index", "population", "place of the layer among the weighted layers"),
@@ -120,15 +122,19 @@ UNKNOWN: dict[tuple[str, str], Any] = {
     },
     ("organisms", "diverged"): 0,
     ("organisms", "spec"): "",
+    ("behaviour", "chance"): float("nan"),
+    ("behaviour", "held_out"): 0,
     **{
         ("populations", name): float("nan")
         for name in ("layer_index", "units", "inputs", "weights")
     },
 }
-"""Labels that a cohort may lack, if others trained it, and what stands for them in memory.
+"""Variables that a cohort may lack, if others trained it, and what stands for them in memory.
 
 An organism is not known to have diverged where nothing says so.
 """
+ADDED = (("behaviour", "chance"), ("behaviour", "held_out"))
+"""Variables that older cohorts of this version lack; they merge with newer ones all the same."""
 CODED = {v.name: v for v in _CODED}
 VARIABLE_OF = {"activity": "responses", "weights": "synapses", "paired": "paired"}
 """The variable that holds each measure."""

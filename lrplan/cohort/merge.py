@@ -16,7 +16,7 @@ from lrplan.cohort._writing import (
     refuse_existing,
     write_subsets,
 )
-from lrplan.cohort.format import BY_NAME, Variable
+from lrplan.cohort.format import ADDED, BY_NAME, Variable
 from lrplan.cohort.store import Cohort, as_cohort, open_cohort
 from lrplan.errors import DataError, UsageError
 
@@ -38,7 +38,8 @@ def merge(
     Parameters
     ----------
     cohorts : sequence of Cohort, str or Path
-        Two or more, with the same checkpoints, stimuli, stored shapes and bits.
+        Two or more, with the same checkpoints, stimuli, stored shapes and bits. Where an older
+        one does not store chance and held-out examples, they stay unknown for its organisms.
     out : str or Path
         A directory or ``.zip`` file that does not exist; it appears in one step, whole.
     name : str, optional
@@ -119,6 +120,8 @@ def _differences(a: Cohort, b: Cohort) -> list[str]:
     for key in BY_NAME:
         where = "/".join(key)
         if key not in first and key not in second:
+            continue
+        if key in ADDED and (key not in first or key not in second):
             continue
         if key not in first or key not in second:
             out.append(f"only the {'first' if key in first else 'second'} holds {where}")
@@ -216,6 +219,8 @@ def _refuse_unequal(a: Cohort, in_a: np.ndarray, b: Cohort, in_b: np.ndarray) ->
         if (group, name) == ("populations", "organism"):
             continue
         if BY_NAME[group, name].dims == ("observable",):
+            continue
+        if (group, name) not in b.variables:
             continue
         by_organism = group in ("organisms", "behaviour")
         rows = (in_a, in_b) if by_organism else (flat[0], flat[1])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lrplan.cohort._writing import Subset, new_cohort, refuse_existing, write_subsets
+from lrplan.cohort.learned import NOT_LEARNED, UNKNOWN
 from lrplan.cohort.merge import sources
 from lrplan.cohort.store import Cohort, as_cohort, open_cohort
 from lrplan.errors import DataError, UsageError
@@ -26,6 +27,7 @@ def select(
     batch_size: Sequence[int] = (),
     organism: Sequence[str] = (),
     exclude_diverged: bool = False,
+    exclude_unlearned: bool = False,
     name: str | None = None,
 ) -> Cohort:
     """Write a cohort of those organisms that satisfy every condition.
@@ -44,6 +46,9 @@ def select(
         Identities, or the starts of identities; all, if empty.
     exclude_diverged : bool, default False
         Leave out organisms that diverged in training.
+    exclude_unlearned : bool, default False
+        Leave out organisms that did not learn their task (`lrplan.cohort.learned`); those of
+        which it is unknown stay.
     name : str, optional
         What the new cohort calls itself; by default the stem of `out`.
 
@@ -79,19 +84,26 @@ def select(
         if ("organisms", "diverged") not in opened.variables:
             raise DataError(f"the cohort {opened.name!r} does not record which organisms diverged")
         chosen &= opened.organisms["diverged"].values == 0
+    if exclude_unlearned:
+        if (opened.fates == UNKNOWN).all():
+            raise DataError(f"the cohort {opened.name!r} does not record which organisms learned")
+        chosen &= opened.fates != NOT_LEARNED
     asked = {k: list(v) for k, v in conditions.items() if len(v)}
     if len(organism):
         asked["organism"] = list(organism)
     if not chosen.any():
         told = ", ".join(f"{k} {' or '.join(map(str, v))}" for k, v in asked.items())
         without = " and not diverged" if exclude_diverged else ""
+        without += " and not unlearned" if exclude_unlearned else ""
         raise UsageError(
             f"no organism of {opened.name!r} is {told}{without}; see `lrplan cohort organisms`"
         )
     attributes = {
         "name": name or out.name.removesuffix(".zip").removesuffix(".zarr"),
         "sources": sources(opened, int(chosen.sum())),
-        "selected": asked | ({"exclude_diverged": True} if exclude_diverged else {}),
+        "selected": asked
+        | ({"exclude_diverged": True} if exclude_diverged else {})
+        | ({"exclude_unlearned": True} if exclude_unlearned else {}),
     }
     with new_cohort(out) as path:
         write_subsets(path, [Subset(opened, np.flatnonzero(chosen))], attributes)

@@ -21,6 +21,7 @@ from lrplan.cohort.integrity import (
     read_files,
     root_attributes,
 )
+from lrplan.cohort.learned import counts, fates, is_usable, kept, left_out, refuse_lost_rules
 from lrplan.cohort.settings import family_of, settings
 from lrplan.cohort.summary import info_of, organism_records
 from lrplan.cohort.texts import info_lines
@@ -34,13 +35,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def open_cohort(name_or_path: str | Path) -> Cohort:
+def open_cohort(name_or_path: str | Path, *, include_unlearned: bool = False) -> Cohort:
     """Open a cohort that ships with lrplan, by name, or one on disk, by path.
 
     Parameters
     ----------
     name_or_path : str or Path
         ``"starter"``, a Zarr directory, or a ``.zip`` file of one.
+    include_unlearned : bool, default False
+        Whether organisms that did not learn their task are used like others (see
+        `lrplan.cohort.learned`). Those that diverged never are.
 
     Returns
     -------
@@ -67,7 +71,11 @@ def open_cohort(name_or_path: str | Path) -> Cohort:
     name = str(name_or_path)
     path = packaged_path(name) if name in PACKAGED else Path(name_or_path)
     try:
-        return Cohort(path, name=name if name in PACKAGED else None)
+        return Cohort(
+            path,
+            name=name if name in PACKAGED else None,
+            include_unlearned=include_unlearned,
+        )
     except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -96,6 +104,8 @@ class Cohort:
         A Zarr v3 directory or a zip file of one.
     name : str, optional
         How it is called in output; by default what the cohort calls itself.
+    include_unlearned : bool, default False
+        Whether organisms that did not learn their task are used like others.
 
     Attributes
     ----------
@@ -103,6 +113,8 @@ class Cohort:
         Where it lies.
     name : str
         How it is called.
+    include_unlearned : bool
+        As it was given.
     bytes : int
         Its size on disk.
     attributes : dict
@@ -113,8 +125,11 @@ class Cohort:
         Organism, layer, position and size of each population.
     """
 
-    def __init__(self, path: Path, *, name: str | None = None) -> None:
+    def __init__(
+        self, path: Path, *, name: str | None = None, include_unlearned: bool = False
+    ) -> None:
         self.path = path
+        self.include_unlearned = include_unlearned
         files = read_files(path)
         self.attributes: dict[str, Any] = root_attributes(files)
         for where, what in metadata_faults(files, self.attributes):
@@ -233,8 +248,68 @@ class Cohort:
         named = [family_of(str(a)) for a in self.organisms["architecture"].values]
         return np.array(named, dtype=object)
 
+    @cached_property
+    def fates(self) -> np.ndarray:
+        """What became of each organism: ``learned``, ``not learned``, ``diverged``, ``unknown``.
+
+        `lrplan.cohort.learned.has_learned` says what that means. It is unknown where the cohort
+        does not store the chance level and the number of held-out examples.
+
+        Raises
+        ------
+        DataError
+            If what it stores cannot be.
+        """
+        return fates(
+            performance=self._behaviour("performance", 0, 1),
+            loss=self._behaviour("loss"),
+            chance=self._behaviour("chance", 0, 1),
+            held_out=self._behaviour("held_out", 0),
+            self_supervised=self.organisms["objective"].values == "self-supervised",
+            diverged=self.organisms["diverged"].values != 0,
+        )
+
+    def _behaviour(self, name: str, low: float = -np.inf, high: float = np.inf) -> np.ndarray:
+        """Return a variable of behaviour, NaN where the cohort does not say."""
+        if ("behaviour", name) not in self._arrays:
+            sizes = [self.organisms.sizes["organism"], 1]
+            return np.full(sizes[: len(BY_NAME["behaviour", name].dims)], np.nan)
+        values = self._arrays.read("behaviour", name)
+        if values.dtype.kind not in "iuf" or ((values < low) | (values > high)).any():
+            raise DataError(
+                f"{self.path}: behaviour/{name} holds other than numbers from {low:g} to {high:g}; "
+                "`lrplan cohort check` lists what is wrong"
+            )
+        return values.astype(float)
+
+    def fate_counts(self) -> dict[str, int]:
+        """Return how many organisms met each fate: ``learned``, ``not_learned``, and so on."""
+        return counts(self.fates)
+
+    def left_out(self) -> list[str]:
+        """Say how many organisms are left out because they diverged or did not learn."""
+        return left_out(self.fates, include_unlearned=self.include_unlearned)
+
+    def fate_warnings(self) -> list[str]:
+        """Say what is left out, and what is kept that did not learn or may not have learned."""
+        doubtful = kept(self.fates, self.name, include_unlearned=self.include_unlearned)
+        return self.left_out() + doubtful
+
+    def refuse_lost_rules(self, asked: Sequence[str] | None = None) -> None:
+        """Raise `DataError` if a rule, of those asked or of all, has no usable organism left."""
+        refuse_lost_rules(
+            self.fates,
+            self.organisms["rule"].values,
+            self.name,
+            include_unlearned=self.include_unlearned,
+            asked=asked,
+        )
+
     def usable_populations(self, position: str | None = None) -> np.ndarray:
-        """Return the populations at a position, of organisms that did not diverge.
+        """Return the populations at a position, of organisms that are fit to be recorded.
+
+        Those that diverged are not, nor those that did not learn, unless the cohort was opened
+        with `include_unlearned`.
 
         Parameters
         ----------
@@ -250,7 +325,8 @@ class Cohort:
             known = ("unknown", *POSITIONS)
             raise UsageError(f"unknown position {position!r}; {nearest(str(position), known)}")
         table = self.population_table
-        sound = self.organisms["diverged"].values[table["organism"].values] == 0
+        usable = is_usable(self.fates, include_unlearned=self.include_unlearned)
+        sound = usable[table["organism"].values]
         if position in POSITIONS:
             sound = sound & (table["layer_position"].values == position)
         return np.flatnonzero(sound)

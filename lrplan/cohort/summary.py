@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from lrplan.cohort.format import CATEGORIES, VARIABLE_OF
+from lrplan.cohort.learned import LEARNED, UNKNOWN, counts
 
 
 class Held(Protocol):
@@ -39,6 +40,10 @@ class Held(Protocol):
     @property
     def variables(self) -> Mapping[tuple[str, str], Any]:
         """What it stores, by group and name."""
+
+    @property
+    def fates(self) -> np.ndarray:
+        """What became of each organism in training."""
 
     def final_performance(self) -> np.ndarray:
         """Return each organism's performance at the end."""
@@ -72,6 +77,7 @@ def info_of(cohort: Held) -> dict[str, Any]:
         "architectures": sorted(set(o["architecture"].values)),
         "tasks": tasks,
         "diverged": int(o["diverged"].values.sum()) if diverged else None,
+        "fates": {r: counts(cohort.fates[o["rule"].values == r]) for r in cohort.rules},
         "populations": int(cohort.population_table.sizes["population"]),
         "checkpoints": cohort.checkpoints,
         "stimuli": cohort.stimuli if "activity" in stored else None,
@@ -102,6 +108,8 @@ def organism_records(cohort: Held) -> list[dict[str, Any]]:
         record = {name: _known(cohort.organisms[name].values[i]) for name in names}
         marked = bool(cohort.organisms["diverged"].values[i])
         record["diverged"] = marked if diverged else None
+        fate = cohort.fates[i]
+        record["learned"] = None if fate == UNKNOWN else bool(fate == LEARNED)
         record["layers"] = layers.get(i, [])
         record["final_performance"] = float(final[i]) if np.isfinite(final[i]) else None
         out.append(record)

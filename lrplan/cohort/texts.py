@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lrplan.cohort.learned import FATES, RULE
 from lrplan.texts import Line, cell, counted, percent, size, table
 
 
@@ -43,7 +44,23 @@ def info_lines(summary: Mapping[str, Any]) -> list[Line]:
             rows,
             numbers=1,
         ),
+        "",
+        _fates(summary["fates"]),
     ]
+
+
+def _fates(by_rule: Mapping[str, Mapping[str, int]]) -> Line:
+    """Return how many organisms of each rule learned, did not, or diverged."""
+    fates = [f.replace(" ", "_") for f in FATES]
+    told = [f for f in fates if f != "unknown" or any(n[f] for n in by_rule.values())]
+    if all(n["learned"] + n["not_learned"] == 0 and n["unknown"] for n in by_rule.values()):
+        return "Which organisms learned is not recorded."
+    return table(
+        f"What became of organisms in training. Learned: {RULE}",
+        ("rule", *(f.replace("_", " ") for f in told)),
+        [[rule, *(number[f] for f in told)] for rule, number in by_rule.items()],
+        numbers=1,
+    )
 
 
 def organism_lines(records: Sequence[Mapping[str, Any]]) -> list[Line]:
@@ -63,7 +80,7 @@ def organism_lines(records: Sequence[Mapping[str, Any]]) -> list[Line]:
             r["batch_size"],
             "-" if r["learning_rate"] is None else f"{r['learning_rate']:g}",
             f"{cell(r['model_seed'])}/{cell(r['data_seed'])}",
-            "diverged" if r["diverged"] else percent(r["final_performance"]),
+            _final(r),
         ]
         for r in records
     ]
@@ -75,7 +92,15 @@ def organism_lines(records: Sequence[Mapping[str, Any]]) -> list[Line]:
         table(None, columns, rows, numbers=4),
         table("Stored layers", ("architecture", "layers"), layers),
         "final: share of held-out examples whose class is found; seeds: model/data",
+        f"*: did not learn. Learned: {RULE}",
     ]
+
+
+def _final(record: Mapping[str, Any]) -> str:
+    """Return an organism's performance at the end, marked if it did not learn."""
+    if record["diverged"]:
+        return "diverged"
+    return percent(record["final_performance"]) + (" *" if record["learned"] is False else "")
 
 
 def _layer(layer: Mapping[str, Any]) -> str:

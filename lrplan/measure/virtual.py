@@ -46,7 +46,7 @@ def record(
         numbers.
     populations : sequence of int, optional
         Which populations; by default those at the design's position, of organisms that did not
-        diverge.
+        diverge and that learned, or of which it is unknown.
     trials : int, optional
         How many of each stimulus in each session are made and kept. Without it responses are
         made at once, with the law of means over trials.
@@ -127,9 +127,14 @@ def usable(
             f"{len(cohort.population_table['organism'])} populations, counted from 0"
         )
     if not len(chosen):
-        diverged = bool(cohort.organisms["diverged"].values.all())
         where = "" if design.position is None else f" at the position {design.position!r}"
-        why = ": all its organisms diverged in training" if diverged else where
+        fates = cohort.fate_counts()
+        if fates["diverged"] == sum(fates.values()):
+            why = ": all its organisms diverged in training"
+        elif not len(cohort.usable_populations()):
+            why = f": {'; '.join(cohort.left_out())}"
+        else:
+            why = where
         raise DataError(f"the cohort {cohort.name!r} has no population to record{why}")
     return chosen
 

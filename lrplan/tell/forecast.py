@@ -88,6 +88,11 @@ class Forecast:
         Rules whose accuracy between them is not above chance.
     warnings : list of str
         What to know before believing it.
+    fates : dict of str to int
+        How many organisms of the cohort learned (``learned``, ``not_learned``), ``diverged``, or
+        are ``unknown``, see `lrplan.cohort.learned`.
+    include_unlearned : bool
+        Whether those that did not learn were recorded, too.
     shuffled : bool
         Whether labels were shuffled between organisms (a control).
     """
@@ -105,6 +110,8 @@ class Forecast:
     pairs: xr.DataArray
     inseparable: list[tuple[str, str]]
     warnings: list[str]
+    fates: dict[str, int]
+    include_unlearned: bool = False
     shuffled: bool = False
 
     @property
@@ -126,6 +133,8 @@ class Forecast:
                 "organisms": self.organisms,
                 "populations": self.populations,
                 "rules": self.rules,
+                "fates": self.fates,
+                "include_unlearned": self.include_unlearned,
             },
             "design": self.design.to_json(),
             "split": self.split,
@@ -239,7 +248,8 @@ def forecast(
     Parameters
     ----------
     cohort : Cohort, str or Path
-        Organisms whose rules are known, or the name or path of a cohort.
+        Organisms whose rules are known, or the name or path of a cohort. Those that did not learn
+        are left out, unless `lrplan.open_cohort` was asked to include them.
     design : Design
         The planned experiment.
     rng : numpy.random.Generator or int
@@ -264,7 +274,7 @@ def forecast(
     UsageError
         If the design asks for more than the cohort holds.
     DataError
-        If the cohort has too few rules or organisms.
+        If the cohort has too few rules or organisms, or a rule of which no organism learned.
 
     Examples
     --------
@@ -280,11 +290,12 @@ def forecast(
         check_classifier(classifier)
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}; {nearest(split, SPLITS)}")
+    cohort.refuse_lost_rules()
     streams, recorders = draw_streams(generator(rng))
     made = [observe_cohort(cohort, design, rng=r) for r in recorders]
     if shuffle_labels:
         made = [t.telling("rule", shuffle=streams.rng("shuffled labels")) for t in made]
-    check_rules(made[0], cohort.name)
+    check_rules(made[0], cohort)
     repeats, lost = zip(*(t.finite(cohort.name) for t in made), strict=True)
     some = repeats[0]
     rules, organisms = some.y, some.organisms
@@ -330,6 +341,8 @@ def forecast(
         pairs=pairs,
         inseparable=inseparable,
         warnings=warnings,
+        fates=cohort.fate_counts(),
+        include_unlearned=cohort.include_unlearned,
         shuffled=shuffle_labels,
     )
 
@@ -360,8 +373,8 @@ def check_classifier(classifier: object) -> None:
         )
 
 
-def check_rules(trajectories: Trajectories, cohort: str, least: int = FOLDS) -> None:
-    """Refuse recordings of too few rules, or of too few organisms of one.
+def check_rules(trajectories: Trajectories, cohort: Cohort, least: int = FOLDS) -> None:
+    """Refuse recordings of a cohort of too few rules, or of too few organisms of one.
 
     Raises
     ------
@@ -370,16 +383,17 @@ def check_rules(trajectories: Trajectories, cohort: str, least: int = FOLDS) -> 
     """
     _, first = np.unique(trajectories.organisms, return_index=True)
     kinds, counts = np.unique(trajectories.label("rule")[first], return_counts=True)
+    why = "".join(f"; {w}" for w in cohort.left_out())
     if len(kinds) < 2:
         raise DataError(
-            f"the cohort {cohort!r} has usable organisms of {len(kinds)} rule "
-            f"({', '.join(kinds)}); at least 2 are needed to tell them apart"
+            f"the cohort {cohort.name!r} has usable organisms of {len(kinds)} rule "
+            f"({', '.join(kinds)}); at least 2 are needed to tell them apart{why}"
         )
     if counts.min() < least:
         few = str(kinds[counts.argmin()])
         raise DataError(
-            f"the cohort {cohort!r} has {counts.min()} usable organisms of the rule {few!r}; "
-            f"at least {least} of each are needed to test on organisms that were not seen"
+            f"the cohort {cohort.name!r} has {counts.min()} usable organisms of the rule {few!r}; "
+            f"at least {least} of each are needed to test on organisms that were not seen{why}"
         )
 
 
@@ -538,9 +552,7 @@ def _warnings(
     shown = design.stimuli
     if "paired" in design.measures and shown is not None and shown > cohort.pair_stimuli:
         out.append(f"the cohort holds {cohort.pair_stimuli} stimuli for paired, fewer than asked")
-    diverged = int(cohort.organisms["diverged"].values.sum())
-    if diverged:
-        out.append(f"{diverged} organisms diverged in training and were left out")
+    out += cohort.fate_warnings()
     if dropped:
         out.append(f"not finite in some recording, and so left out for all: {', '.join(dropped)}")
     return out

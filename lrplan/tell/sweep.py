@@ -84,14 +84,15 @@ def sweep(
         ``accuracy``, ``low`` and ``high`` over ([measure,] units, noise[, schedule]), and
         ``chance``. Schedules are named; ``sessions`` is their number of sessions. The attribute
         ``not_finite`` names observables that were left out, for all recordings of a combination;
-        ``recorded_whole`` says where populations hold fewer units than asked.
+        ``recorded_whole`` says where populations hold fewer units than asked; ``left_out`` counts
+        organisms that diverged or did not learn.
 
     Raises
     ------
     UsageError
         If a list is empty, or a combination asks for more than the cohort holds.
     DataError
-        If the cohort has too few rules or organisms.
+        If the cohort has too few rules or organisms, or a rule of which no organism learned.
     """
     cohort = as_cohort(cohort)
     check_design(design)
@@ -104,6 +105,7 @@ def sweep(
     for s in planned:
         if not isinstance(s, Schedule):
             raise UsageError(f"schedules holds {s!r}; expected Schedules, as Schedule(sessions=5)")
+    cohort.refuse_lost_rules()
     whole: dict[str, None] = {}
     for u, n, d in product(counts, levels, designs):
         # A design that cannot be is refused before any work.
@@ -144,6 +146,7 @@ def sweep(
     lost = sorted({name for _, _, dropped in found for name in dropped})
     out.attrs["not_finite"] = ", ".join(lost)
     out.attrs["recorded_whole"] = "; ".join(whole)
+    out.attrs["left_out"] = "; ".join(cohort.fate_warnings())
     if schedules is None:
         out = out.isel(schedule=0, drop=True)
     return out.isel(measure=0, drop=True) if measure is None else out
@@ -200,7 +203,7 @@ def _sweep_measure(
             schedules=schedules,
         )
         some = observed.trajectories()
-        check_rules(some, cohort.name)
+        check_rules(some, cohort)
         if shuffle_labels:
             some = some.telling("rule", shuffle=streams.rng("shuffled labels"))
         right[:, repeat] = _right(

@@ -361,7 +361,8 @@ def score(
     recording : Recording
         As `read_nwb` returns it, of one animal; several areas are told together.
     cohort : Cohort, str or Path
-        Organisms to train on, or the name or path of a cohort.
+        Organisms to train on, or the name or path of a cohort. Those that did not learn are left
+        out, unless `lrplan.open_cohort` was asked to include them.
     rng : numpy.random.Generator or int
         Source of units, noise, splits and forests.
     without : str or sequence of str
@@ -397,15 +398,16 @@ def score(
         )
     if classifier is not None:
         check_classifier(classifier)
+    cohort.refuse_lost_rules()
     streams = Streams.draw(generator(rng))
     recording, doubts = _of_one(recording)
     design, warnings = infer_design(recording, cohort, position=position, noise=noise)
-    warnings += doubts
+    warnings += [*doubts, *cohort.fate_warnings()]
     populations = _left(cohort, position, without)
     areas = int(recording.data.sizes["population"])
     _check_areas(cohort, populations, areas)
     made = observe_cohort(cohort, design, rng=streams.rng("recording"), populations=populations)
-    check_rules(made, cohort.name)
+    check_rules(made, cohort)
     virtual, dropped = made.finite(cohort.name)
     if dropped:
         warnings.append(f"not finite somewhere in the cohort, so left out: {', '.join(dropped)}")

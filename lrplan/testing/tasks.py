@@ -80,6 +80,17 @@ class TaskContract(Contract):
                 "the first examples, from which statistics are taken, are all of one class"
             )
 
+    def test_chance_is_what_an_answer_without_looking_is_worth(self) -> None:
+        """Organisms that do no better have not learned."""
+        task, settings = self._task()
+        labels = task.load(None, settings).test_labels
+        chance = task.chance(labels)
+        classes = len(np.unique(labels.reshape(len(labels), -1)[:, 0]))
+        assert isinstance(chance, float), "chance is a number"
+        assert 0 < chance < 1, f"chance is {chance}; expected a share between 0 and 1"
+        assert task.objective != "supervised" or chance >= 1 / task.head(settings).width
+        assert type(task).chance is not Task.chance or chance >= 1 / classes
+
     def test_data_are_the_same_each_time(self) -> None:
         """No random number that is not in the settings decides them."""
         task, settings = self._task()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,6 +36,12 @@ class Performance:
         Where to compute.
     dtype : torch.dtype
         Of what networks see.
+
+    Attributes
+    ----------
+    behind : dict of str to array ()
+        What performance is to be compared with: ``chance``, the task's, and ``held_out``, the
+        number of examples.
     """
 
     def __init__(
@@ -48,6 +55,10 @@ class Performance:
         self.task, self.settings, self.dtype = task, settings, dtype
         self.test = device_rows(data.test, device)
         self.labels = torch.from_numpy(data.test_labels).to(device)
+        self.behind = {
+            "chance": np.array(task.chance(data.test_labels)),
+            "held_out": np.array(len(data.test_labels)),
+        }
         self.contrast: Tensor | None = None
         if task.objective == "self-supervised":
             self.known = task.prepare(first_images(data.train, PROBE_EXAMPLES).to(device)).to(dtype)

@@ -40,8 +40,9 @@ class Trained:
         The stored layers.
     arrays : dict of str to numpy.ndarray
         ``responses`` (population, checkpoint, stimulus, unit), ``synapses``, ``paired``,
-        ``observables``, and ``performance``, ``loss``, ``examples`` (checkpoint,). Populations
-        with fewer units than asked are padded with NaN.
+        ``observables``, ``performance``, ``loss``, ``examples`` (checkpoint,), and ``chance`` and
+        ``held_out`` (), as `Performance.behind`. Populations with fewer units than asked are
+        padded with NaN.
     diverged : bool
         Whether it grew out of all bounds, as `has_diverged` says: what is kept of such an
         organism may have gaps.
@@ -182,7 +183,7 @@ def train(
     on_host = [_as_arrays(snapshot, storage) for snapshot in kept]
     trained = {}
     for i, s in enumerate(specs):
-        arrays = _of_organism(on_host, i) | {"examples": examples}
+        arrays = _of_organism(on_host, i) | {"examples": examples} | performance.behind
         diverged = has_diverged(every_size[i], is_weight, arrays)
         trained[s.hash] = Trained(s, probes.populations, arrays, diverged)
     return [trained[s.hash] for s in asked]

@@ -21,6 +21,8 @@ from lrplan.simulate.rules import rules
 from lrplan.simulate.run.recipe import Recipe
 from lrplan.simulate.tasks import tasks
 
+BEHAVIOUR = [v.name for v in schema.VARIABLES if v.group == "behaviour"]
+
 
 def part_bytes(trained: Trained, *, device: str = "cpu") -> bytes:
     """Return the content of an organism's file.
@@ -94,12 +96,14 @@ def pack(
         of torch, device) stands there already, several values divided by commas.
     """
     metas: list[dict[str, Any]] = []
-    behaviour: dict[str, list[np.ndarray]] = {"performance": [], "loss": [], "examples": []}
+    behaviour: dict[str, list[np.ndarray]] = {name: [] for name in BEHAVIOUR}
     for path in parts:
         meta, arrays = read_part(path)
         metas.append(meta)
         for name, values in behaviour.items():
-            values.append(arrays[name])
+            # Parts that an older lrplan wrote may lack some.
+            known = name in arrays
+            values.append(arrays[name] if known else np.array(schema.UNKNOWN["behaviour", name]))
     about = {"name": recipe.name, "recipe": recipe.text, **_made_with(metas), **(attributes or {})}
     writer = schema.CohortWriter(out, about)
     _write_organisms(writer, recipe, metas)

@@ -169,6 +169,20 @@ class Task:
         first = labels if labels.ndim == 1 else labels[:, 0]
         return output.argmax(-1) == first
 
+    def chance(self, labels: np.ndarray) -> float:
+        """Return the performance of who learned nothing, of a readout and of a probe alike.
+
+        It is the share of the most frequent class among the held-out examples: what the best
+        answer is worth that does not look at them, and never less than one class of all.
+
+        Parameters
+        ----------
+        labels : array (example,) or (example, label)
+            Of the held-out examples, as `Data` holds them.
+        """
+        first = labels if labels.ndim == 1 else labels[:, 0]
+        return float(np.unique(first, return_counts=True)[1].max() / len(first))
+
 
 def data_folder() -> Path:
     """Return the folder of data that lrplan does not bring, from the variable LRPLAN_DATA.

@@ -103,6 +103,7 @@ def plan() -> Forecast:
         ),
         inseparable=[("adam", "sgdm")],
         warnings=["most populations hold\x1b[2J fewer units"],
+        fates={"learned": 20, "not_learned": 4, "diverged": 1, "unknown": 0},
     )
 
 

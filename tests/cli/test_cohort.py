@@ -67,6 +67,7 @@ def test_the_longest_names_fit_a_line_of_100(capsys):
         "model_seed": 10,
         "data_seed": 10,
         "diverged": True,
+        "learned": False,
         "layers": [],
         "final_performance": None,
     }

@@ -27,6 +27,8 @@ def _make_cohort(
     stimuli: int = 4,
     units: int = 40,
     diverged: int = 0,
+    unlearned: Sequence[int] = (),
+    known: bool = True,
     small: int = 0,
     bits: int = 8,
     seed: int = 0,
@@ -50,6 +52,10 @@ def _make_cohort(
         Spread of a growth that all layers of one organism share, whatever its rule.
     diverged : int
         How many of the first organisms are marked as diverged.
+    unlearned : sequence of int
+        Which organisms end where they began, at chance.
+    known : bool
+        Whether chance and the number of held-out examples are written.
     small : int
         How many of the first populations hold half of the units.
     rules, architectures, tasks : sequence of str
@@ -95,7 +101,11 @@ def _make_cohort(
     learned = np.linspace(0.1, 0.9, checkpoints, dtype=np.float32)
     for name in ("performance", "loss"):
         values = learned + 0.01 * rng.random((n, checkpoints), dtype=np.float32)
-        writer.write("behaviour", name, values)
+        values[list(unlearned)] = 0.1
+        writer.write("behaviour", name, values if name == "performance" else 3 - values)
+    if known:
+        writer.write("behaviour", "chance", np.full(n, 0.1))
+        writer.write("behaviour", "held_out", np.full(n, 1000))
     writer.write("behaviour", "examples", np.tile(np.arange(checkpoints), (n, 1)))
     populations = 2 * n
     organism = np.repeat(np.arange(n), 2)

@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+from lrplan import open_cohort
 from lrplan.analyses import Analysis, Result, analyse, analyses
 from lrplan.errors import DataError, UsageError
 
@@ -372,6 +373,23 @@ def test_an_observable_that_is_nan_somewhere_is_dropped_for_all_and_said(cohort_
 def test_diverged_organisms_are_left_out_and_said(cohort_with):
     result = ask("separation", cohort_with("diverged", diverged=3), measure="activity")
     assert "3 organisms diverged in training and were left out" in result.warnings
+
+
+def test_organisms_that_did_not_learn_are_left_out_unless_asked_for(cohort_with):
+    cohort = cohort_with("unlearned", unlearned=[0, 1])
+    result = ask("separation", cohort, measure="activity")
+    assert [w for w in result.warnings if w.startswith("2 organisms did not learn")]
+    whole = open_cohort(cohort.path, include_unlearned=True)
+    result = ask("separation", whole, measure="activity")
+    assert "2 organisms did not learn their task and were kept" in result.warnings
+
+
+def test_a_rule_of_which_none_learned_must_be_left_out_by_name(cohort_with):
+    cohort = cohort_with("lost", unlearned=range(12))
+    with pytest.raises(DataError, match="no usable organism of the rule 'sgdm': of 12, 12 did not"):
+        ask("separation", cohort, measure="activity")
+    rules = ["adam", "feedback_alignment"]
+    assert ask("separation", cohort, measure="activity", rules=rules)
 
 
 def test_a_match_that_leaves_too_few_is_said(make_cohort, tmp_path):

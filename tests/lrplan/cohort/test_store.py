@@ -236,7 +236,7 @@ def test_a_notebook_shows_a_cohort(separable, make_cohort, tmp_path):
         "<Cohort 'made': 48 organisms of 4 rules, 96 populations, 5 checkpoints>"
     )
     assert separable.summary().startswith("Cohort made (format 1): 48 organisms, 0 diverged, 96")
-    assert separable._repr_html_().count("<table>") == 1
+    assert separable._repr_html_().count("<table>") == 2
     hostile = make_cohort(tmp_path / "h.zarr", effect=1.0, per_rule=4, rules=("<b>&", "adam"))
     assert "&lt;b&gt;&amp;" in hostile._repr_html_() and "<b>" not in hostile._repr_html_()
 

@@ -217,8 +217,11 @@ def test_cohorts_that_cannot_be_told_apart_are_refused(tmp_path, make_cohort):
     with pytest.raises(DataError, match="all its organisms diverged"):
         plan(gone)
     one = make_cohort(tmp_path / "one.zarr", effect=1.0, per_rule=6, diverged=18)
-    with pytest.raises(DataError, match="1 rule .information_alignment.; at least 2"):
+    with pytest.raises(DataError, match="no usable organism of the rule 'adam': of 6, 6 diverged"):
         plan(one)
+    alone = make_cohort(tmp_path / "alone.zarr", effect=1.0, per_rule=6, rules=("sgdm",))
+    with pytest.raises(DataError, match="1 rule .sgdm.; at least 2"):
+        plan(alone)
     few = make_cohort(tmp_path / "few.zarr", effect=1.0, per_rule=6, diverged=5)
     with pytest.raises(DataError, match="1 usable organisms of the rule 'sgdm'"):
         plan(few)

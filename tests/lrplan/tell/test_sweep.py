@@ -117,6 +117,12 @@ def test_schedules_and_measures_are_dimensions_where_listed(separable):
     assert list(found["schedule"].values) == ["5 sessions", "3 sessions", "2 sessions, from 1"]
 
 
+def test_what_did_not_learn_is_left_out_and_said(tmp_path, make_cohort):
+    cohort = make_cohort(tmp_path / "c.zarr", effect=1.0, per_rule=6, unlearned=[0])
+    found = sweep(cohort, Design(), units=[20], noise=[0.1], rng=0)
+    assert "1 organisms did not learn" in found.attrs["left_out"]
+
+
 def test_with_a_classifier_each_combination_is_a_forecast(separable):
     light = calibrated_forest({"max_features": ["sqrt"], "trees": [10]}, search_trees=10)
     found = sweep(

@@ -48,6 +48,13 @@ def test_a_rehearsal_comes_back_as_its_rule(separable, tmp_path, kind):
     assert found["schema"] == "lrplan.verdict/1"
 
 
+def test_what_did_not_learn_trains_no_classifier_and_is_said(make_cohort, tmp_path):
+    cohort = make_cohort(tmp_path / "c.zarr", effect=1.0, per_rule=7, unlearned=[0])
+    recording = rehearse(cohort, tmp_path, cohort.organism_ids[9])
+    verdict = judge(cohort, recording, without=cohort.organism_ids[9])
+    assert [w for w in verdict.to_json()["warnings"] if w.startswith("1 organisms did not learn")]
+
+
 def test_where_rules_are_equal_the_answer_is_cannot_tell(equal, tmp_path):
     organism = equal.organism_ids[0]
     verdict = judge(equal, rehearse(equal, tmp_path, organism), without=[organism])

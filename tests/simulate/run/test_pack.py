@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 import zarr
 
+from lrplan import open_cohort
 from lrplan.cohort import format as schema
 from lrplan.errors import DataError
 from lrplan.simulate.run.pack import pack, part_bytes, read_part
@@ -143,7 +144,7 @@ def test_what_was_trained_is_what_is_read(packed, tiny, trained):
         assert (error <= step * 0.5 + np.abs(np.nan_to_num(expected)) * 2**-10 + 1e-7).all(), name
     expected = np.concatenate([t.arrays["observables"] for t in trained])
     np.testing.assert_array_equal(read("observables", "observables"), expected)
-    for name in ("performance", "loss", "examples"):
+    for name in ("performance", "loss", "examples", "chance", "held_out"):
         expected = np.stack([t.arrays[name] for t in trained])
         np.testing.assert_array_equal(read("behaviour", name), expected)
     assert read("organisms", "finished").all()
@@ -204,6 +205,24 @@ def test_a_part_comes_back_as_it_was_written(trained, tmp_path):
     assert meta["populations"] == [vars(p) for p in trained[0].populations]
     np.testing.assert_array_equal(arrays["observables"], trained[0].arrays["observables"])
     np.testing.assert_allclose(arrays["responses"], trained[0].arrays["responses"], rtol=2**-10)
+
+
+def test_what_performance_is_compared_with_comes_from_the_task(trained):
+    """Of the 360 digits that are held out 37 are of the most frequent class."""
+    for one in trained:
+        assert (one.arrays["chance"], one.arrays["held_out"]) == (37 / 360, 360)
+
+
+def test_parts_of_an_older_lrplan_leave_it_unknown(tiny, parts, tmp_path):
+    older = tmp_path / parts[1].name
+    with np.load(parts[1]) as held:
+        np.savez(older, **{k: held[k] for k in held.files if k not in ("chance", "held_out")})
+    pack(tiny, [parts[0], older, *parts[2:]], tmp_path / "mixed.zarr", {})
+    cohort = open_cohort(tmp_path / "mixed.zarr")
+    assert np.flatnonzero(cohort.fates == "unknown").tolist() == [1]
+    assert cohort.read_variable("behaviour", "held_out").tolist() == [
+        360 if i != 1 else 0 for i in range(len(parts))
+    ]
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "text"])
