@@ -94,6 +94,9 @@ class Task:
         What an example is: a picture, or a cochleagram, which no augmentation of pictures fits.
     flips : bool
         Whether an example mirrored left to right is as good an example of its label.
+    contrast : dict
+        What of the settings of `simclr` differs over this task from those for photographs. Two
+        views of an image are to share what tells its class, and to differ in what does not.
     """
 
     objective = "supervised"
@@ -103,6 +106,7 @@ class Task:
     settings: dict[str, Any] = {}
     inputs = "images"
     flips = False
+    contrast: dict[str, Any] = {}
 
     def load(self, size: int | None, settings: dict[str, Any]) -> Data:
         """Return the data; images with an edge below `size` pixels are enlarged to it."""
