@@ -43,7 +43,7 @@ class TaskContract(Contract):
         told(task, "summary", "cites", "needs")
         assert isinstance(task.settings, dict), "settings are names with their defaults"
         unknown = set(task.contrast) - set(PHOTOGRAPHS)
-        assert not unknown, f"contrast names what `simclr` does not vary: {sorted(unknown)}"
+        assert not unknown, f"contrast names what does not vary in `simclr`: {sorted(unknown)}"
 
     def test_data_are_finite_labelled_images_of_one_shape(self) -> None:
         """Training and held-out examples, with labels that can be learned."""

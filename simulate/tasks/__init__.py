@@ -95,8 +95,9 @@ class Task:
     flips : bool
         Whether an example mirrored left to right is as good an example of its label.
     contrast : dict
-        What of the settings of `simclr` differs over this task from those for photographs. Two
-        views of an image are to share what tells its class, and to differ in what does not.
+        How views of an image differ in `simclr` over this task, where not as those of photographs
+        (`lrplan.simulate.tasks.simclr.PHOTOGRAPHS`): as in the setting `views`. Two views are to
+        share what tells the class, and to differ in what does not.
     """
 
     objective = "supervised"

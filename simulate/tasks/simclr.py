@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +34,6 @@ from lrplan.simulate.tasks._disk import whole_setting
 
 BLUR_FROM = 64
 MIDDLE, SPREAD = 0.5, 0.25
-AUTO = "auto"
 PHOTOGRAPHS = {
     "smallest_crop": 0.08,
     "strength": 0.5,
@@ -53,10 +53,10 @@ class SimCLR(Task):
     colour or become negatives, and of images of 64 pixels or more some are blurred. Networks see
     images in [0, 1] less 0.5, divided by 0.25.
 
-    By how much views differ depends on the data ("auto"): as `Task.contrast` of the other task
-    says, and as for photographs (`PHOTOGRAPHS`) where it says nothing. What two views share is
-    what is learned. Where they share the colours of an image, and these tell all images apart,
-    nothing else is.
+    By how much views differ depends on the data: as the setting `views` says, otherwise as
+    `Task.contrast` of the other task does, and as for photographs (`PHOTOGRAPHS`) where neither
+    says anything. What two views share is what is learned. Where they share the colours of an
+    image, and these tell all images apart, nothing else is.
     """
 
     objective = "self-supervised"
@@ -68,7 +68,7 @@ class SimCLR(Task):
         "over_settings": {},
         "temperature": 0.2,
         "dimensions": 128,
-        **dict.fromkeys(PHOTOGRAPHS, AUTO),
+        "views": {},
     }
 
     def _over(self, settings: dict[str, Any]) -> tuple[Task, dict[str, Any]]:
@@ -112,7 +112,8 @@ class SimCLR(Task):
 
     def head(self, settings: dict[str, Any]) -> Head:
         """Return a projection head of two layers."""
-        self._over(settings)
+        task, _ = self._over(settings)
+        _how_views_differ(task, settings)
         if not settings["temperature"] > 0:
             raise UsageError(
                 f"simclr.temperature is {settings['temperature']!r}; expected a positive number"
@@ -157,18 +158,22 @@ class SimCLR(Task):
 
 
 def _how_views_differ(task: Task, settings: dict[str, Any]) -> dict[str, float]:
-    """Return the settings of views over a task; those that are "auto" are the task's."""
-    known = PHOTOGRAPHS | task.contrast
-    how = {k: known[k] if settings[k] == AUTO else settings[k] for k in PHOTOGRAPHS}
-    for name, value in how.items():
+    """Return how views over a task differ."""
+    given = settings["views"]
+    if not isinstance(given, Mapping):
+        raise UsageError(f"simclr.views is {given!r}; expected a table")
+    for name, value in given.items():
+        if name not in PHOTOGRAPHS:
+            raise UsageError(
+                f"simclr.views: nothing called {name!r} varies; {nearest(name, PHOTOGRAPHS)}"
+            )
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UsageError(f'simclr.{name} is {value!r}; expected a number, or "{AUTO}"')
-        if name == "strength":
-            if value < 0:
-                raise UsageError(f"simclr.strength is {value!r}; expected at least 0")
-        else:
-            share_setting(value, f"simclr.{name}")
-    return how
+            raise UsageError(f"simclr.views.{name} is {value!r}; expected a number")
+        if name != "strength":
+            share_setting(value, f"simclr.views.{name}")
+        elif not 0 <= value < math.inf:
+            raise UsageError(f"simclr.views.strength is {value!r}; expected at least 0")
+    return PHOTOGRAPHS | task.contrast | dict(given)
 
 
 def _view(images: Tensor, drawn: Tensor) -> Tensor:

@@ -52,12 +52,14 @@ def test_images_of_floats_are_scaled_to_bytes():
         ({"over_settings": 3}, "expected a table"),
         ({"temperature": 0.0}, "simclr.temperature is 0.0"),
         ({"dimensions": 0}, "simclr.dimensions is 0"),
-        ({"smallest_crop": 1.5}, "simclr.smallest_crop is 1.5"),
-        ({"grey": -0.1}, "simclr.grey"),
-        ({"strength": -1.0}, "simclr.strength"),
-        ({"hue": 2.0}, "simclr.hue is 2.0"),
-        ({"negative": "some"}, "simclr.negative is 'some'; expected a number, or \"auto\""),
-        ({"grey": True}, "simclr.grey is True; expected a number"),
+        ({"views": 3}, "simclr.views is 3; expected a table"),
+        ({"views": {"hew": 0.1}}, "nothing called 'hew' varies; nearest: hue"),
+        ({"views": {"smallest_crop": 1.5}}, "simclr.views.smallest_crop is 1.5"),
+        ({"views": {"grey": -0.1}}, "simclr.views.grey"),
+        ({"views": {"strength": -1.0}}, "simclr.views.strength is -1.0"),
+        ({"views": {"hue": 2.0}}, "simclr.views.hue is 2.0"),
+        ({"views": {"negative": "some"}}, "simclr.views.negative is 'some'; expected a number"),
+        ({"views": {"grey": True}}, "simclr.views.grey is True; expected a number"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes, said):
@@ -82,7 +84,7 @@ def test_nothing_is_mirrored_where_that_makes_another_sign():
 
 def test_no_augmentation_leaves_the_image(data):
     still = dict.fromkeys(("strength", "hue", "grey", "negative", "blur"), 0.0)
-    settings = SMALL | {"smallest_crop": 1.0} | still
+    settings = SMALL | {"views": {"smallest_crop": 1.0} | still}
     images = torch.from_numpy(TASK.load(None, settings).train[:8])
     drawn = TASK.augmentation(np.random.default_rng(0), 1, 8, settings)[0]
     drawn = torch.from_numpy(drawn)
@@ -157,7 +159,7 @@ def test_views_differ_as_the_data_say_unless_a_recipe_does():
     shapes = changes(drawn(over="shapes"))
     assert shapes["crop"] >= 0.4 - 1e-6 and shapes["turn"] > 0.4
     assert shapes["negative"] == pytest.approx(0.5, abs=0.05)
-    asked = drawn(over="shapes", smallest_crop=0.08, hue=0.1, negative=0.0)
+    asked = drawn(over="shapes", views={"smallest_crop": 0.08, "hue": 0.1, "negative": 0.0})
     np.testing.assert_array_equal(asked, drawn(over="cifar10"))
 
 
@@ -175,7 +177,7 @@ def test_blur_is_a_gaussian():
 
 def test_large_images_are_blurred_and_small_ones_are_not(data):
     rng = np.random.default_rng(0)
-    drawn = torch.from_numpy(TASK.augmentation(rng, 1, 4, SMALL | {"blur": 1.0})[0])
+    drawn = torch.from_numpy(TASK.augmentation(rng, 1, 4, SMALL | {"views": {"blur": 1.0}})[0])
     sharp = drawn.clone()
     sharp[..., -1] = 0
     for edge, same in ((BLUR_FROM - 1, True), (BLUR_FROM, False)):
