@@ -49,7 +49,7 @@ KEPT = Storage(units=8, stimuli=2, synapses=8, pairs=1, pair_stimuli=1, validati
 CHECKPOINTS = 2
 """Candidates are looked at before training and at its end."""
 LEARNED_P = 0.01
-"""Probability, by chance, of as high a performance, below which an organism has learned."""
+"""Probability of so high a performance by chance, below which an organism has learned."""
 
 Finished = Callable[[OrganismSpec, bool], None]
 
@@ -193,10 +193,11 @@ class _Ground:
     chance: float
     train: int
 
-    def learned(self, before: float, after: float) -> bool:
-        """Say whether performance rose, to more than chance would give in one of a hundred."""
-        right = round(after * self.examples)
-        return bool(after > before and binom.sf(right - 1, self.examples, self.chance) < LEARNED_P)
+    def learned(self, performance: np.ndarray) -> bool:
+        """Say whether performance (checkpoint,) rose, and to more than guessing would give."""
+        right = round(float(performance[-1]) * self.examples)
+        by_chance = binom.sf(right - 1, self.examples, self.chance)
+        return bool(performance[-1] > performance[0] and by_chance < LEARNED_P)
 
 
 class _Search:
@@ -330,10 +331,10 @@ class _Search:
         ground = self.ground(specs[0])
         parts = [read_part(self.parts.file(spec)) for spec in specs]
         diverged = any(meta["diverged"] for meta, _ in parts)
-        ends = [(a["performance"][0], a["performance"][-1], a["loss"][-1]) for _, a in parts]
-        performance, loss = (float("nan"),) * 2 if diverged else map(float, np.mean(ends, 0)[1:])
-        low = high = float("nan")
+        performance = loss = low = high = float("nan")
         if not diverged:
+            performance = float(np.mean([arrays["performance"][-1] for _, arrays in parts]))
+            loss = float(np.mean([arrays["loss"][-1] for _, arrays in parts]))
             right = round(performance * ground.examples)
             low, high = binomtest(right, ground.examples).proportion_ci(method="wilson")
         return Trial(
@@ -349,7 +350,7 @@ class _Search:
             examples=ground.examples,
             loss=loss,
             diverged=diverged,
-            learned=not diverged and all(ground.learned(a, b) for a, b, _ in ends),
+            learned=not diverged and all(ground.learned(a["performance"]) for _, a in parts),
         )
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,17 +156,12 @@ def tuned_text(recipe: Recipe, found: Sequence[Found]) -> str:
     grids = document["grid"]
     for i, grid in enumerate(grids if isinstance(grids, list) else [grids]):
         here = [f for f in found if f.cell.grid == i]
-        rates = _table_in(grid, "learning_rate")
+        _state(grid, "learning_rate", _rates(here))
         for rule in dict.fromkeys(f.cell.spec.rule for f in here):
-            mine = [f for f in here if f.cell.spec.rule == rule]
-            rates[rule] = _item(_by_place(mine, [_one_or_list(f.rates) for f in mine]))
             searched = recipe.search.rules.get(rule, {})
-            if searched:
-                settings = _table_in(_table_in(grid, "rules"), rule)
-                for name in searched:
-                    values = [f.settings.get(name) for f in mine]
-                    if any(value is not None for value in values):
-                        settings[name] = _item(_by_place(mine, values))
+            settings = _settings([f for f in here if f.cell.spec.rule == rule], searched)
+            if settings:
+                _state(_table_in(grid, "rules", super_table=True), rule, settings)
     text = tomlkit.dumps(document)
     written = parse_recipe(text).cells
     if [(c.rates, dict(c.spec.settings["rule"])) for c in written] != [
@@ -176,14 +171,42 @@ def tuned_text(recipe: Recipe, found: Sequence[Found]) -> str:
     return text
 
 
-def _table_in(grid: Any, name: str) -> Any:
-    """Return the table `name`, made if there is none; rates for all rules give way to it."""
-    if not isinstance(grid.get(name), dict):
-        grid.pop(name, None)
-        inline = isinstance(grid, InlineTable)
-        table = tomlkit.inline_table() if inline else tomlkit.table(name == "rules")
-        grid[name] = table
-    return grid[name]
+def _rates(found: Sequence[Found]) -> dict[str, Any]:
+    """Return the learning rates of one grid, by rule."""
+    out = {}
+    for rule in dict.fromkeys(f.cell.spec.rule for f in found):
+        mine = [f for f in found if f.cell.spec.rule == rule]
+        out[rule] = _by_place(mine, [_one_or_list(f.rates) for f in mine])
+    return out
+
+
+def _settings(found: Sequence[Found], searched: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of one rule that were searched; what is stated nowhere is left out."""
+    out = {}
+    for name in searched:
+        values = [f.settings.get(name) for f in found]
+        if any(value is not None for value in values):
+            out[name] = _by_place(found, values)
+    return out
+
+
+def _state(parent: Any, name: str, values: Mapping[str, Any]) -> None:
+    """Put values into the table `name` of a TOML table; what else it holds stays."""
+    new = not isinstance(parent.get(name), dict)
+    table = _table_in(parent, name)
+    for key, value in values.items():
+        table[key] = _item(value)
+    if new and not isinstance(table, InlineTable):
+        table.add(tomlkit.nl())
+
+
+def _table_in(parent: Any, name: str, *, super_table: bool = False) -> Any:
+    """Return the table `name`, made if there is none; one rate for all rules gives way to it."""
+    if not isinstance(parent.get(name), dict):
+        parent.pop(name, None)
+        inline = isinstance(parent, InlineTable)
+        parent[name] = tomlkit.inline_table() if inline else tomlkit.table(super_table)
+    return parent[name]
 
 
 def _one_or_list(values: tuple[float, ...]) -> Any:
