@@ -212,7 +212,7 @@ def _dry_run(
     epochs = sorted({cell.spec.epochs for cell in recipe.cells})
     _output.show(
         _output.table(
-            f"{recipe.name}: {found.searches:,} rules x architectures x tasks, at most "
+            f"{recipe.name}: {found.searches:,} rules x architectures x tasks, about "
             f"{cost.organisms:,} organisms, {cost.done:,} of them finished",
             ("rung", "epochs", "candidates", "organisms"),
             (

@@ -63,7 +63,8 @@ class Plan:
     searches : int
         Rules x architectures x tasks.
     rungs : list of (int, int)
-        Candidates and organisms in each rung, at most: what diverges drops out early.
+        Candidates and organisms in each rung; fewer where some diverge, more where all that took
+        part do.
     cost : Cost
         Of all organisms that are not finished; those of later rungs are not known before, so
         others like them are counted.
@@ -107,8 +108,8 @@ def tune(
         Where all that was tried goes, with commas if the name ends in ``.csv``, otherwise with
         tabs; by default beside `out`, ending in ``.tsv``.
     workers, device, data, on_start, on_organism : optional
-        As for `lrplan.simulate.run.simulate.simulate`. The total that `on_start` is told is the
-        largest possible; what diverges drops out early.
+        As for `lrplan.simulate.run.simulate.simulate`. The total that `on_start` is told is
+        that of a search in which little diverges.
 
     Returns
     -------
@@ -290,28 +291,51 @@ class _Search:
 
     def run(self, device: str, workers: int, finished: Finished) -> list[Found]:
         """Train rung after rung, and choose."""
-        found = [Found(cell, None) for cell in self.cells]
-        alive = self.candidates
+        ranked = self.candidates
+        tried: list[list[list[Trial]]] = []
         for rung in self.rungs:
-            self._train(self.specs(rung, alive), device, workers, finished)
-            going_on = []
-            for i, cell in enumerate(self.cells):
-                tried = sorted((self._trial(cell, c, rung) for c in alive[i]), key=_rank)
-                if rung < self.rungs[-1]:
-                    most = self.settings.kept(rung + 1, len(self.candidates[i]))
-                    kept = [t for t in tried if not t.diverged][:most]
-                else:
-                    kept = _chosen(tried)
-                if tried and not kept:
-                    found[i] = replace(found[i], problem=_problem(tried))
-                outcome = "kept" if rung < self.rungs[-1] else "chosen"
-                tried = [replace(t, outcome=outcome) if t in kept else t for t in tried]
-                self.trials += tried
-                going_on.append([t.candidate for t in kept])
-                if outcome == "chosen" and kept:
-                    found[i] = Found(cell, replace(kept[0], outcome=outcome))
-            alive = going_on
+            now = self._rung(rung, ranked, device, workers, finished)
+            tried.append(now)
+            # What was left out of this rung stands by, in case all others diverge in the next.
+            ranked = [
+                [t.candidate for t in mine if not t.diverged] + waiting[len(mine) :]
+                for mine, waiting in zip(now, ranked, strict=True)
+            ]
+        found = [_found(cell, mine) for cell, mine in zip(self.cells, tried[-1], strict=True)]
+        for rung, now in enumerate(tried):
+            for i, mine in enumerate(now):
+                went_on = [t.candidate for later in tried[rung + 1 :] for t in later[i]]
+                chosen = found[i].trial
+                for trial in mine:
+                    if trial.candidate in went_on:
+                        trial = replace(trial, outcome="kept")
+                    elif chosen and rung == self.rungs[-1] and trial.candidate == chosen.candidate:
+                        trial = chosen
+                    self.trials.append(trial)
         return found
+
+    def _rung(
+        self,
+        rung: int,
+        ranked: Sequence[Sequence[Candidate]],
+        device: str,
+        workers: int,
+        finished: Finished,
+    ) -> list[list[Trial]]:
+        """Return how the best candidates of each cell did in a rung, the best first.
+
+        Where all of them diverge the next ones take their place.
+        """
+        tried: list[list[Trial]] = [[] for _ in self.cells]
+        most = [self.settings.kept(rung, len(each)) for each in self.candidates]
+        going = [each[:n] for each, n in zip(ranked, most, strict=True)]
+        while any(going):
+            self._train(self.specs(rung, going), device, workers, finished)
+            for i, cell in enumerate(self.cells):
+                tried[i] += [self._trial(cell, candidate, rung) for candidate in going[i]]
+                lost = all(t.diverged for t in tried[i])
+                going[i] = ranked[i][len(tried[i]) :][: most[i]] if lost else []
+        return [sorted(each, key=_rank) for each in tried]
 
     def _train(
         self, specs: list[OrganismSpec], device: str, workers: int, finished: Finished
@@ -366,21 +390,24 @@ def _rank(trial: Trial) -> tuple[bool, float, float, float]:
     return False, -trial.performance, trial.loss, trial.candidate.learning_rate
 
 
-def _chosen(tried: Sequence[Trial]) -> list[Trial]:
-    """Return the one to choose of the last rung, ranked; none if none learned."""
+def _found(cell: Cell, last: Sequence[Trial]) -> Found:
+    """Return what the last rung of a cell, ranked, comes to."""
+    chosen = _chosen(last)
+    if chosen is not None:
+        return Found(cell, replace(chosen, outcome="chosen"))
+    if all(t.diverged for t in last):
+        return Found(cell, None, "all candidates diverged")
+    return Found(cell, None, f"of {len(last)} candidates in the last rung none learned")
+
+
+def _chosen(tried: Sequence[Trial]) -> Trial | None:
+    """Return the one to choose of the last rung, ranked; None if none learned."""
     learned = [t for t in tried if t.learned]
     if not learned:
-        return []
+        return None
     best = learned[0]
     # One example more of either kind, or the error of 100% would be none.
     share = (best.performance * best.examples + 1) / (best.examples + 2)
     error = math.sqrt(share * (1 - share) / best.examples)
     near = [t for t in learned if t.performance >= best.performance - error]
-    return [min(near, key=lambda t: t.candidate.learning_rate)]
-
-
-def _problem(tried: Sequence[Trial]) -> str:
-    """Say why no candidate of a rung was kept."""
-    if all(t.diverged for t in tried):
-        return f"all {len(tried)} candidates of rung {tried[0].rung} diverged"
-    return f"none of the {len(tried)} candidates of the last rung learned"
+    return min(near, key=lambda t: t.candidate.learning_rate)

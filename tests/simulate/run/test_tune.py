@@ -157,7 +157,7 @@ def test_what_all_diverges_is_named_and_keeps_its_rate(here, tmp_path):
     text = SMALL + "[tune.learning_rate]\nsgdm = [1e5, 9e5]\n"
     found = tune(parse_recipe(text), tmp_path / "tuned.toml", **CPU)
     lost = [f for f in found.found if f.cell.spec.rule == "sgdm"]
-    assert [f.problem for f in lost] == ["all 2 candidates of rung 1 diverged"] * 2
+    assert [f.problem for f in lost] == ["all candidates diverged"] * 2
     assert found.unresolved[:2] == lost
     assert parse_recipe(found.text).cells[0].rates == (0.02, 0.05)
     table = [row for row in read_table(tmp_path / "tuned.tsv") if row["rule"] == "sgdm"]
@@ -167,13 +167,49 @@ def test_what_all_diverges_is_named_and_keeps_its_rate(here, tmp_path):
     }
 
 
+def test_where_all_diverge_the_next_ones_take_their_place(small, tmp_path, monkeypatch):
+    cell = small.cells[0]
+    recipe = replace(
+        small,
+        cells=(cell,),
+        search=parse_recipe(
+            SMALL.replace("rungs = 2", "rungs = 3")
+            + "[tune.learning_rate]\nsgdm = [1, 2, 3, 4, 5, 6, 7, 8, 9]\n"
+        ).search,
+    )
+    search = tuning._Search(recipe, tuning.FinishedOrganisms(tmp_path / "tuned.toml"))
+    trained = []
+
+    def made(cell, candidate, rung):
+        rate = candidate.learning_rate
+        # The higher the rate, the better, until it diverges: after long training sooner.
+        diverged = rate > (9, 7, 3)[rung]
+        return replace(trial(cell, rate, rate / 10, diverged=diverged), rung=rung + 1)
+
+    monkeypatch.setattr(search, "_train", lambda specs, *_: trained.append(len(specs)))
+    monkeypatch.setattr(search, "_trial", made)
+    [found] = search.run("cpu", 1, lambda *_: None)
+    by_rung = [
+        [(t.candidate.learning_rate, t.outcome) for t in search.trials if t.rung == rung]
+        for rung in (1, 2, 3)
+    ]
+    assert [rate for rate, _ in by_rung[0]] == [9, 8, 7, 6, 5, 4, 3, 2, 1]
+    assert [rate for rate, outcome in by_rung[0] if outcome == "kept"] == [9, 8, 7, 6, 5, 4, 3, 2]
+    assert by_rung[1] == [(7, "kept"), (8, "dropped"), (9, "dropped")]
+    assert by_rung[2] == [
+        *((3, "chosen"), (2, "dropped")),
+        *((4, "dropped"), (5, "dropped"), (6, "dropped"), (7, "dropped")),
+    ]
+    assert found.trial.candidate.learning_rate == 3
+    assert trained == [9, 3, 4, 4, 4]
+
+
 def test_what_does_not_learn_is_not_chosen(here, tmp_path):
     text = SMALL.replace('["digits", "digits_simclr"]', '"digits"')
     text += "[tune.learning_rate]\ndefault = [1e-9, 1e-8]\n"
     found = tune(parse_recipe(text), tmp_path / "tuned.toml", **CPU)
-    assert [f.problem for f in found.found] == [
-        "none of the 2 candidates of the last rung learned"
-    ] * 2
+    problem = "of 2 candidates in the last rung none learned"
+    assert [f.problem for f in found.found] == [problem] * 2
     assert {row["learned"] for row in read_table(tmp_path / "tuned.tsv")} == {"no"}
 
 
@@ -274,7 +310,7 @@ def trial(cell, rate, performance, *, learned=True, diverged=False, loss=1.0, se
 )
 def test_the_smallest_rate_within_a_standard_error_is_chosen(small, tried, rate):
     ranked = sorted((trial(small.cells[0], *t) for t in tried), key=tuning._rank)
-    [chosen] = tuning._chosen(ranked)
+    chosen = tuning._chosen(ranked)
     assert chosen.candidate.learning_rate == rate
 
 
@@ -288,8 +324,8 @@ def test_what_diverged_or_did_not_learn_is_ranked_last_or_left_out(small):
     ]
     ranked = sorted(tried, key=tuning._rank)
     assert [t.candidate.learning_rate for t in ranked] == [0.4, 0.2, 0.1, 0.3]
-    assert tuning._chosen(ranked)[0].candidate.learning_rate == 0.1
-    assert tuning._chosen([ranked[0], ranked[-1]]) == []
+    assert tuning._chosen(ranked).candidate.learning_rate == 0.1
+    assert tuning._chosen([ranked[0], ranked[-1]]) is None
 
 
 @pytest.mark.parametrize(
