@@ -165,8 +165,7 @@ def plan(
     parts = FinishedOrganisms(Path(out))
     search = _Search(recipe, parts)
     parts.refuse_others(search.everything)
-    every = [s for rung in search.rungs for s in search.specs(rung, search.first(rung))]
-    left = Recipe(recipe.name, tuple(parts.missing(_once(every))), KEPT)
+    left = Recipe(recipe.name, tuple(search.left()), KEPT)
     nowhere = Path(out).with_name(Path(out).name + ".plan")
     cost = estimate(left, nowhere, workers=workers, device=device, budget_s=budget_s)
     return Plan(
@@ -233,6 +232,18 @@ class _Search:
             (sum(map(len, each)), len(self.specs(rung, each)))
             for rung, each in zip(self.rungs, every, strict=True)
         ]
+
+    def left(self) -> list[OrganismSpec]:
+        """Return organisms like those that are still to be trained, and as many."""
+        out = []
+        for rung in self.rungs:
+            first = self.first(rung)
+            for cell, each, some in zip(self.cells, self.candidates, first, strict=True):
+                every = [s for candidate in each for s in self.of(cell, candidate, rung)]
+                missing = self.parts.missing(every)
+                planned = len(every) * len(some) // len(each)
+                out += missing[: max(0, planned - (len(every) - len(missing)))]
+        return _once(out)
 
     def done(self) -> int:
         """Return how many organisms are finished."""

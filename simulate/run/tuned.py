@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,10 +75,10 @@ class Trial:
     def row(self) -> dict[str, Any]:
         """Return plain values by `COLUMNS`."""
         spec = self.cell.spec
-        settings = dict(spec.settings["rule"]) | dict(self.candidate.settings)
+        settings = {**spec.settings["rule"], **self.candidate.settings}
         values = (
             *(self.cell.grid + 1, spec.rule, spec.architecture, spec.task, spec.batch_size),
-            *(self.candidate.learning_rate, json.dumps(settings, sort_keys=True), self.rung),
+            *(self.candidate.learning_rate, settings, self.rung),
             *(self.epochs, self.updates, self.seeds, self.performance, self.low, self.high),
             *(self.examples, self.loss, self.diverged, self.learned, self.outcome),
         )
@@ -203,9 +202,12 @@ def _state(parent: Any, name: str, values: Mapping[str, Any]) -> None:
 def _table_in(parent: Any, name: str, *, super_table: bool = False) -> Any:
     """Return the table `name`, made if there is none; one rate for all rules gives way to it."""
     if not isinstance(parent.get(name), dict):
-        parent.pop(name, None)
+        old = parent.pop(name, None)
         inline = isinstance(parent, InlineTable)
-        parent[name] = tomlkit.inline_table() if inline else tomlkit.table(super_table)
+        table = tomlkit.inline_table() if inline else tomlkit.table(super_table)
+        if old is not None and old.trivia.comment:
+            table.comment(old.trivia.comment)
+        parent[name] = table
     return parent[name]
 
 
@@ -259,6 +261,7 @@ def table_text(trials: Sequence[Trial], delimiter: str) -> str:
     writer.writeheader()
     for trial in trials:
         row = trial.row()
+        row["settings"] = " ".join(f"{key}={value}" for key, value in row["settings"].items())
         for key in ("performance", "low", "high", "loss"):
             row[key] = "" if row[key] != row[key] else f"{row[key]:.4f}"
         for key in ("diverged", "learned"):

@@ -97,6 +97,7 @@ def test_a_search_writes_the_recipe_and_a_table_of_what_it_tried(here, small, tm
     assert tuple(table[0]) == COLUMNS
     assert [row["outcome"] for row in table].count("chosen") == 4 - len(found.unresolved)
     assert {row["rung"] for row in table} == {"1", "2"}
+    assert {row["settings"] for row in table} == {"", "rate=0.1", "rate=1.0"}
     assert {row["validation_examples"] for row in table} == {"287"}
     assert {(row["rung"], row["updates"], row["seeds"]) for row in table} == {
         ("1", "17", "1"),
@@ -138,6 +139,8 @@ def test_an_interrupted_search_goes_on_to_the_same_end(here, small, tmp_path, af
     assert len(kept) == after
     kept[0].write_bytes(kept[0].read_bytes()[:100])
     (tmp_path / "tuned.toml.partial" / ".half").write_text("")
+    planned = plan(small, out, **CPU, budget_s=0)
+    assert (planned.cost.organisms, planned.cost.done) == (28, after - 1)
     again, started = [], []
     found = tune(
         small,
@@ -396,6 +399,7 @@ def test_every_shape_of_recipe_states_what_was_found():
         "# first",
         'architecture = ["mlp", "knet4"]   # both',
         "epochs = 3   # few",
+        "[grid.learning_rate] # for all",
         "sgdm = 0.5",
         "rate = { knet5 = 0.7, default = 0.3 }",
     ):
