@@ -119,14 +119,17 @@ def tune(
     Raises
     ------
     UsageError
-        If `out` or `table` exists, the start of another search lies beside `out`, the recipe has
-        an organism that cannot be, or the training data are too few to validate on.
+        If `out` or `table` exists or they are one, the start of another search lies beside `out`,
+        the recipe has an organism that cannot be, or the training data are too few to validate
+        on.
     DataError
         If data are missing, or a worker process died; what was finished stays.
     """
     device = device_named(device)
     workers = threads() if workers is None else positive_int(workers, "workers")
     out, table = Path(out), Path(table) if table else Path(out).with_suffix(".tsv")
+    if table == out:
+        raise UsageError(f"--out and --table are both {out}; give one of them another name")
     search = _Search(recipe, FinishedOrganisms(out))
     refuse_existing("--out", out)
     if not search.parts.belong_to(search.everything):

@@ -228,6 +228,8 @@ def test_what_stands_there_is_not_overwritten(here, small, tmp_path):
     with pytest.raises(UsageError, match="--table .*tried.csv exists"):
         tune(small, out, table=table, **CPU)
     assert [p.name for p in tmp_path.iterdir()] == ["tried.csv"]
+    with pytest.raises(UsageError, match="--out and --table are both"):
+        tune(small, tmp_path / "tuned.tsv", **CPU)
     with pytest.raises(UsageError, match="there is no directory"):
         tune(small, tmp_path / "no" / "tuned.toml", **CPU)
 
