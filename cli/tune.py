@@ -140,15 +140,7 @@ def _as_lines(found: Tuning, out: Path, table: Path) -> Iterator[Any]:
     """Give what was found as a table, and what was not."""
     yield _output.table(
         "Performance on the validation part of the training data",
-        (
-            "rule",
-            "architecture",
-            "task",
-            "rate",
-            "settings",
-            "right",
-            "95% interval",
-        ),
+        ("rule", "architecture", "task", "rate", "settings", "right", "95% interval"),
         map(_row, found.found),
         numbers=5,
     )
