@@ -22,6 +22,7 @@ from lrplan.cli import (
     record,
     score,
     simulate,
+    tune,
 )
 from lrplan.errors import EXIT_DATA, EXIT_DONE, EXIT_FAULT, EXIT_USAGE, LrplanError
 
@@ -59,6 +60,7 @@ app.command("inspect", epilog=inspect.EPILOG)(inspect.inspect)
 app.command("score", epilog=score.EPILOG)(score.score)
 app.command("record", epilog=record.EPILOG)(record.record)
 app.command("simulate", epilog=simulate.EPILOG)(simulate.simulate)
+app.command("tune", epilog=tune.EPILOG)(tune.tune)
 app.command("analyse", **analyse.SETTINGS)(analyse.analyse)
 app.command("claims", epilog=claims.EPILOG)(claims.claims)
 app.command("list", epilog=list_.EPILOG)(list_.list_kind)

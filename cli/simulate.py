@@ -339,7 +339,7 @@ def _dry_run(
         )
         if found.by_network
         else "Nothing is left to train.",
-        *_time_lines(found),
+        *time_lines(found),
         f"Disk: about {_output.size(found.cohort_bytes)} for the cohort, and "
         f"{_output.size(found.parts_bytes)} beside it until it is packed.",
         *(
@@ -349,7 +349,8 @@ def _dry_run(
     )
 
 
-def _time_lines(found: Cost) -> list[str]:
+def time_lines(found: Cost) -> list[str]:
+    """Return how long a run takes, and how sure that is."""
     if not found.by_network:
         return []
     where = f"{found.workers} processes" if found.device == "cpu" else found.device

@@ -11,6 +11,7 @@ import torch
 
 from lrplan.registry import Registry
 from lrplan.simulate.tasks import Data, Images, Task, tasks
+from lrplan.simulate.tasks.simclr import PHOTOGRAPHS
 from lrplan.testing._contract import Contract, told
 
 BATCH = 6
@@ -41,6 +42,8 @@ class TaskContract(Contract):
         assert task.inputs in ("images", "sounds")
         told(task, "summary", "cites", "needs")
         assert isinstance(task.settings, dict), "settings are names with their defaults"
+        unknown = set(task.contrast) - set(PHOTOGRAPHS)
+        assert not unknown, f"contrast names what does not vary in `simclr`: {sorted(unknown)}"
 
     def test_data_are_finite_labelled_images_of_one_shape(self) -> None:
         """Training and held-out examples, with labels that can be learned."""

@@ -18,12 +18,13 @@ from lrplan.simulate.learn.angles import angles
 from lrplan.simulate.learn.batches import Batches
 from lrplan.simulate.learn.divergence import has_diverged, root_mean_squares
 from lrplan.simulate.learn.learning import Learners, rule_order, stacked, way_back_key
+from lrplan.simulate.learn.parts import halves, validation_split
 from lrplan.simulate.learn.performance import Performance
 from lrplan.simulate.learn.probes import Population, Probes
 from lrplan.simulate.learn.storage import Storage
 from lrplan.simulate.network import Network, init_backward, init_params
 from lrplan.simulate.rules import Rule, rules
-from lrplan.simulate.tasks import Data, Images, Task, tasks
+from lrplan.simulate.tasks import Data, Task, tasks
 
 PRETRAINING_RULE = "sgdm"
 PRECISIONS = ("auto", "float64", "float32", "bfloat16")
@@ -84,16 +85,27 @@ def build(spec: OrganismSpec) -> tuple[Rule, Task, dict[str, Any], Data, Network
     """Return the rule, task with its settings, data and network that a spec names.
 
     The data are those that the organism learns while it is looked at: of an organism that starts
-    pretrained, the half of the classes that it has not seen.
+    pretrained, the half of the classes that it has not seen; of one that is tried in a search, a
+    part of the training data in place of the test data (`lrplan.simulate.run.tune`).
     """
     rule = _rule(spec)
     task = tasks.get(spec.task)
     task_settings = task.settings | dict(spec.settings.get("task", {}))
-    architecture = architectures.get(spec.architecture)
-    data = task.load(architecture.size, task_settings)
+    data = _loaded(spec, task, task_settings)
     if pretrain_epochs(spec):
         _, data = halves(data)
     return rule, task, task_settings, data, network_for(spec, data.train.shape[1:])
+
+
+def _loaded(spec: OrganismSpec, task: Task, task_settings: dict[str, Any]) -> Data:
+    """Return a task's data.
+
+    Of an organism with a `validation` share among its settings of training, they are the training
+    data alone, a part of which stands in place of the test data: nothing looks at the latter.
+    """
+    data = task.load(architectures.get(spec.architecture).size, task_settings)
+    share = spec.settings.get("training", {}).get("validation")
+    return data if share is None else validation_split(data, share)
 
 
 def network_for(spec: OrganismSpec, shape: Sequence[int]) -> Network:
@@ -258,52 +270,6 @@ def _to_host(tensor: Tensor) -> Tensor:
     return host.copy_(tensor, non_blocking=True)
 
 
-def halves(data: Data) -> tuple[Data, Data]:
-    """Split data by class: the first half of the classes, sorted by label, and the rest.
-
-    Labels stay what they were. Of several labels the first one counts.
-    """
-
-    def of(labels: np.ndarray) -> np.ndarray:
-        return labels if labels.ndim == 1 else labels[:, 0]
-
-    classes = np.unique(of(data.train_labels))
-    if len(classes) < 2:
-        raise UsageError(
-            'start = "pretrained" learns one half of the classes after the other; the task has '
-            f"{len(classes)} class"
-        )
-    first = classes[: (len(classes) + 1) // 2]
-    parts = []
-    for early in (True, False):
-        train, test = (
-            np.flatnonzero(np.isin(of(labels), first) == early)
-            for labels in (data.train_labels, data.test_labels)
-        )
-        images: Any = (
-            data.train[train] if isinstance(data.train, np.ndarray) else _Chosen(data.train, train)
-        )
-        parts.append(
-            Data(images, data.train_labels[train], data.test[test], data.test_labels[test])
-        )
-    return parts[0], parts[1]
-
-
-class _Chosen:
-    """Some of the images of a source that is read when they are needed."""
-
-    def __init__(self, images: Images, places: np.ndarray) -> None:
-        self.images, self.places = images, places
-        self.shape = (len(places), *images.shape[1:])
-        self.dtype = images.dtype
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def read(self, places: np.ndarray) -> np.ndarray:
-        return self.images.read(self.places[places])
-
-
 def pretrain_epochs(spec: OrganismSpec) -> int:
     """Return how long an organism learned before; 0 if it starts from random weights."""
     training = spec.settings.get("training", {})
@@ -329,8 +295,7 @@ def _pretrained(
     """
     epochs, device = pretrain_epochs(specs[0]), next(iter(params.values())).device
     dtype = next(iter(params.values())).dtype
-    size = architectures.get(specs[0].architecture).size
-    data, _ = halves(task.load(size, task_settings))
+    data, _ = halves(_loaded(specs[0], task, task_settings))
     streams = ("pretraining order", "pretraining augmentation")
     batches = Batches(specs, task, task_settings, data, epochs, device, dtype, streams=streams)
     if not batches.steps:

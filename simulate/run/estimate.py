@@ -332,7 +332,9 @@ class _Steps:
             # Half of the classes are learned first, and the other half while it is looked at.
             train, test, epochs = train // 2, test // 2, epochs + before
         # Looking takes a forward pass, a third of an update; observables take all of one.
-        shown = test + STATISTICS_EXAMPLES + PROBE_EXAMPLES
+        shown = test + STATISTICS_EXAMPLES
+        if task_of(spec)[0].objective == "self-supervised":
+            shown += min(train, PROBE_EXAMPLES)
         look = slope * shown / 3
         return epochs * (train // spec.batch_size) * step + spec.checkpoints * look
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from lrplan.registry import Registry, nearest
 from lrplan.simulate.architectures import architectures
 from lrplan.simulate.learn.storage import Storage
 from lrplan.simulate.rules import rules
+from lrplan.simulate.run._values import like, list_of, only_known, table_of, whole
+from lrplan.simulate.run.search import Search, parse_search
 from lrplan.simulate.tasks import tasks
 
 SCHEDULES = ("cosine", "constant")
@@ -27,9 +28,29 @@ REGISTRIES: dict[str, Registry[Any]] = {
 }
 GRID = (
     *("rule", "architecture", "task", "batch_size", "learning_rate", "learning_rate_batch"),
-    *("model_seed", "data_seed", "training"),
+    *("model_seed", "data_seed", "training", "rules"),
 )
+TABLES = ("name", "grid", "training", "storage", "rules", "architectures", "tasks", "tune")
 TRAINING = ("epochs", "checkpoints", "schedule", "start", "pretrain_epochs")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of rule, architecture and task in a grid.
+
+    Parameters
+    ----------
+    grid : int
+        Which of the recipe's grids, from 0.
+    spec : OrganismSpec
+        Its first organism, at the batch size for which the recipe states the rates.
+    rates : tuple of float
+        The learning rates that the recipe states.
+    """
+
+    grid: int
+    spec: OrganismSpec
+    rates: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -46,12 +67,18 @@ class Recipe:
         What is kept.
     text : str
         The TOML it was read from.
+    cells : tuple of Cell
+        What has a learning rate of its own, in the order of the grid.
+    search : Search
+        How ``lrplan tune`` looks for rates; nothing else reads it.
     """
 
     name: str
     specs: tuple[OrganismSpec, ...]
     storage: Storage = field(default_factory=Storage)
     text: str = ""
+    cells: tuple[Cell, ...] = ()
+    search: Search = field(default_factory=Search)
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -79,50 +106,68 @@ def parse_recipe(text: str, *, origin: str = "recipe") -> Recipe:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{origin} is not valid TOML: {error}") from None
-    _known(raw, ("name", "grid", "training", "storage", "rules", "architectures", "tasks"), origin)
+    only_known(raw, TABLES, origin)
     name = raw.get("name", "cohort")
     if not isinstance(name, str) or not name:
         raise UsageError(f"{origin}: name is {name!r}; expected a word")
-    training = _table(raw, "training", origin)
-    _known(training, TRAINING, f"{origin} [training]")
-    checkpoints = _whole(training.get("checkpoints", 21), "checkpoints", origin, least=2)
-    settings = {kind: _table(raw, kind, origin) for kind in ("rules", "architectures", "tasks")}
+    training = table_of(raw, "training", origin)
+    only_known(training, TRAINING, f"{origin} [training]")
+    checkpoints = whole(training.get("checkpoints", 21), "checkpoints", origin, least=2)
+    settings = {kind: table_of(raw, kind, origin) for kind in ("rules", "architectures", "tasks")}
     _check_settings(settings, origin)
-    specs = []
-    for grid, where in _grids(raw, origin):
-        _known(grid, GRID, where)
-        own = _table(grid, "training", where)
-        _known(own, [k for k in TRAINING if k != "checkpoints"], f"{where} [training]")
+    specs: list[OrganismSpec] = []
+    cells: dict[tuple[int, str, str, str], Cell] = {}
+    for i, (grid, where) in enumerate(_grids(raw, origin)):
+        only_known(grid, GRID, where)
+        own = table_of(grid, "training", where)
+        only_known(own, [k for k in TRAINING if k != "checkpoints"], f"{where} [training]")
         both = dict(training) | own
         epochs, kept = _training(both, f"{origin} [training]" if not own else f"{where} [training]")
-        for point, rate in _points(grid, where):
+        _check_rule_settings(table_of(grid, "rules", where), where)
+        reference = grid.get("learning_rate_batch")
+        if reference is not None:
+            whole(reference, "learning_rate_batch", where, least=1)
+        for point in _points(grid, where):
             given = {
-                kind: dict(settings[kind + "s"].get(point[kind], {}))
-                for kind in ("rule", "architecture", "task")
+                "rule": _rule_settings((settings["rules"], grid.get("rules", {})), point, where),
+                "architecture": dict(settings["architectures"].get(point["architecture"], {})),
+                "task": dict(settings["tasks"].get(point["task"], {})),
+                "training": kept,
             }
-            given["training"] = kept
-            specs.append(
+            rates = _learning_rates(grid.get("learning_rate"), point, where)
+            each = [
                 OrganismSpec(
                     **point,
-                    learning_rate=rate,
+                    learning_rate=rate
+                    if reference is None
+                    else rate * point["batch_size"] / reference,
                     epochs=epochs,
                     checkpoints=checkpoints,
                     settings=given,
                 )
+                for rate in rates
+            ]
+            specs += each
+            stated = replace(
+                each[0], batch_size=reference or point["batch_size"], learning_rate=rates[0]
             )
+            key = (i, point["rule"], point["architecture"], point["task"])
+            cells.setdefault(key, Cell(i, stated, tuple(rates)))
     hashes = [s.hash for s in specs]
     if len(set(hashes)) != len(hashes):
         raise UsageError(
             f"{origin}: the grid names the same organism twice; remove the repeated value"
         )
-    return Recipe(name, tuple(specs), _storage(_table(raw, "storage", origin), origin), text)
+    storage = _storage(table_of(raw, "storage", origin), origin)
+    search = parse_search(table_of(raw, "tune", origin), f"{origin} [tune]")
+    return Recipe(name, tuple(specs), storage, text, tuple(cells.values()), search)
 
 
 def _grids(raw: Mapping[str, Any], origin: str) -> list[tuple[dict[str, Any], str]]:
     """Return every grid, and what to call it in messages: one ``[grid]``, or many ``[[grid]]``."""
     grids = raw.get("grid", {})
     if not isinstance(grids, list):
-        return [(_table(raw, "grid", origin), f"{origin} [grid]")]
+        return [(table_of(raw, "grid", origin), f"{origin} [grid]")]
     if not grids or not all(isinstance(grid, dict) for grid in grids):
         raise UsageError(f"{origin}: grid is {grids!r}; expected tables, each headed [[grid]]")
     return [(grid, f"{origin} [[grid]] {i + 1}") for i, grid in enumerate(grids)]
@@ -134,7 +179,7 @@ def _training(given: Mapping[str, Any], where: str) -> tuple[int, dict[str, Any]
     A start from random weights is not written down: specs from before there was another keep
     their hash.
     """
-    epochs = _whole(given.get("epochs", 40), "epochs", where, least=1)
+    epochs = whole(given.get("epochs", 40), "epochs", where, least=1)
     schedule = given.get("schedule", "cosine")
     if schedule not in SCHEDULES:
         raise UsageError(f"{where}: unknown schedule {schedule!r}; {nearest(schedule, SCHEDULES)}")
@@ -145,17 +190,17 @@ def _training(given: Mapping[str, Any], where: str) -> tuple[int, dict[str, Any]
     if start == "pretrained":
         kept["start"] = start
         before = given.get("pretrain_epochs", epochs)
-        kept["pretrain_epochs"] = _whole(before, "pretrain_epochs", where, least=1)
+        kept["pretrain_epochs"] = whole(before, "pretrain_epochs", where, least=1)
     elif "pretrain_epochs" in given:
         raise UsageError(f"{where}: pretrain_epochs is given; it needs start = 'pretrained'")
     return epochs, kept
 
 
-def _points(grid: Mapping[str, Any], where: str) -> list[tuple[dict[str, Any], float]]:
-    """Return every combination of a grid's values, with each of its learning rates."""
+def _points(grid: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    """Return every combination of a grid's values, learning rates left out."""
     lists: dict[str, list[Any]] = {}
     for key in REGISTRIES:
-        lists[key] = _list(grid, key, where)
+        lists[key] = list_of(grid, key, where)
         for value in lists[key]:
             REGISTRIES[key].get(value)
     for key, default, least in (
@@ -164,59 +209,71 @@ def _points(grid: Mapping[str, Any], where: str) -> list[tuple[dict[str, Any], f
         ("data_seed", [0], 0),
     ):
         lists[key] = [
-            _whole(v, key, where, least=least)
-            for v in _list({key: default} | dict(grid), key, where)
+            whole(v, key, where, least=least)
+            for v in list_of({key: default} | dict(grid), key, where)
         ]
-    reference = grid.get("learning_rate_batch")
-    if reference is not None:
-        _whole(reference, "learning_rate_batch", where, least=1)
-    points = []
-    for values in itertools.product(*lists.values()):
-        point = dict(zip(lists, values, strict=True))
-        for rate in _learning_rates(grid.get("learning_rate"), point, where):
-            scale = 1.0 if reference is None else point["batch_size"] / reference
-            points.append((point, rate * scale))
-    return points
+    return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
 
 
 def _check_settings(settings: Mapping[str, Mapping[str, Any]], origin: str) -> None:
-    for name in settings["rules"]:
-        rules.get(name).with_settings(_table(settings["rules"], name, origin))
+    _check_rule_settings(settings["rules"], origin)
     for kind in ("architectures", "tasks"):
         for name in settings[kind]:
             known = REGISTRIES[kind.removesuffix("s")].get(name).settings
-            given = _table(settings[kind], name, origin)
-            _known(given, tuple(known), f"{origin} [{kind}.{name}]")
+            given = table_of(settings[kind], name, origin)
+            only_known(given, tuple(known), f"{origin} [{kind}.{name}]")
             for key, value in given.items():
-                _like(value, known[key], key, f"{origin} [{kind}.{name}]")
+                like(value, known[key], key, f"{origin} [{kind}.{name}]")
 
 
-def _like(value: Any, default: Any, key: str, where: str) -> None:
-    """Refuse a setting whose type is not that of its default."""
-    if isinstance(default, list | tuple):
-        if not isinstance(value, list) or not value:
-            raise UsageError(f"{where}: {key} is {value!r}; expected a list such as {default!r}")
-        for each in value:
-            _like(each, default[0], key, where)
-    elif isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise UsageError(f"{where}: {key} is {value!r}; expected true or false")
-    elif isinstance(default, int):
-        _whole(value, key, where, least=0)
-    elif isinstance(default, float):
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-        ):
-            raise UsageError(f"{where}: {key} is {value!r}; expected a number")
-    elif not isinstance(value, type(default)):
-        raise UsageError(f"{where}: {key} is {value!r}; expected a value such as {default!r}")
+def _check_rule_settings(given: Mapping[str, Any], origin: str) -> None:
+    """Check the settings of rules, each a value or tables by architecture and task."""
+    for name in given:
+        rule = rules.get(name)
+        for key, value in table_of(given, name, origin).items():
+            for each in _leaves(value, f"{origin} [rules.{name}] {key}"):
+                rule.with_settings({key: each})
+
+
+def _leaves(value: Any, where: str, kinds: Sequence[str] = ("architecture", "task")) -> list[Any]:
+    """Return all values of tables by architecture and task."""
+    if not isinstance(value, dict):
+        return [value]
+    kind = _kind_of_keys(value, kinds, where)
+    left = [k for k in kinds if k != kind]
+    return [leaf for each in value.values() for leaf in _leaves(each, where, left)]
+
+
+def _rule_settings(
+    tables: Sequence[Mapping[str, Any]], point: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """Return the settings of a rule for one architecture and task; the last table counts."""
+    found = {}
+    for table in tables:
+        for key, value in table.get(point["rule"], {}).items():
+            one = _at(value, point, f"{where} [rules.{point['rule']}] {key}")
+            if one is not None:
+                found[key] = one
+    return found
+
+
+def _at(given: Any, point: Mapping[str, Any], where: str) -> Any:
+    """Return what stands for one combination: a value for all, or tables that lead to it.
+
+    Tables are by architecture or by task, and theirs by the other; ``default`` stands for the
+    rest. What stands nowhere is None.
+    """
+    left = ["architecture", "task"]
+    while isinstance(given, dict):
+        kind = _kind_of_keys(given, left, where)
+        left.remove(kind)
+        given = given.get(point[kind], given.get("default"))
+    return given
 
 
 def _storage(raw: Mapping[str, Any], origin: str) -> Storage:
     known = {f.name: f.default for f in fields(Storage)}
-    _known(raw, tuple(known), f"{origin} [storage]")
+    only_known(raw, tuple(known), f"{origin} [storage]")
     for key, value in raw.items():
         if key == "populations":
             if value not in ("positions", "all"):
@@ -229,7 +286,7 @@ def _storage(raw: Mapping[str, Any], origin: str) -> Storage:
                     f"{origin} [storage]: angles is {value!r}; expected true or false"
                 )
         else:
-            _whole(value, key, f"{origin} [storage]", least=1)
+            whole(value, key, f"{origin} [storage]", least=1)
     if raw.get("bits", 8) not in (8, 16):
         raise UsageError(f"{origin} [storage]: bits is {raw['bits']!r}; expected 8 or 16")
     stimuli = raw.get("stimuli", Storage.stimuli)
@@ -242,53 +299,17 @@ def _storage(raw: Mapping[str, Any], origin: str) -> Storage:
     return Storage(**{**raw, "pair_stimuli": pair_stimuli})
 
 
-def _table(raw: Mapping[str, Any], key: str, origin: str) -> dict[str, Any]:
-    value = raw.get(key, {})
-    if not isinstance(value, dict):
-        raise UsageError(f"{origin}: {key} is {value!r}; expected a table, [{key}]")
-    return value
-
-
-def _known(raw: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    for key in raw:
-        if key not in known:
-            raise UsageError(f"{where}: unknown key {key!r}; {nearest(key, known)}")
-
-
-def _list(grid: Mapping[str, Any], key: str, where: str) -> list[Any]:
-    if key not in grid:
-        raise UsageError(f"{where}: {key} is missing; expected a list")
-    value = grid[key]
-    values = value if isinstance(value, list) else [value]
-    if not values:
-        raise UsageError(f"{where}: {key} is empty; expected at least one value")
-    return values
-
-
-def _whole(value: Any, key: str, origin: str, *, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**63:
-        raise UsageError(
-            f"{origin}: {key} is {value!r}; expected a whole number of at least {least}"
-        )
-    return value
-
-
 def _learning_rates(given: Any, point: Mapping[str, Any], where: str) -> list[float]:
     """Return the rates of one combination of rule, architecture and task.
 
-    They are a number or a list for all, or a table by rule, whose values may be tables by
-    architecture or by task, and theirs by the other; ``default`` stands for the rest.
+    They are a number or a list for all, or a table by rule, whose values may be tables as for
+    `_at`.
     """
     rule = point["rule"]
     if isinstance(given, dict):
         for name in given:
             rules.get(name)
-        given = given.get(rule)
-        left = ["architecture", "task"]
-        while isinstance(given, dict):
-            kind = _kind_of_keys(given, left, f"{where} learning_rate of {rule}")
-            left.remove(kind)
-            given = given.get(point[kind], given.get("default"))
+        given = _at(given.get(rule), point, f"{where} learning_rate of {rule}")
     if given is None:
         given = rules.get(rule).learning_rate
     rates = given if isinstance(given, list) else [given]

@@ -94,6 +94,10 @@ class Task:
         What an example is: a picture, or a cochleagram, which no augmentation of pictures fits.
     flips : bool
         Whether an example mirrored left to right is as good an example of its label.
+    contrast : dict
+        How views of an image differ in `simclr` over this task, where not as those of photographs
+        (`lrplan.simulate.tasks.simclr.PHOTOGRAPHS`): as in the setting `views`. Two views are to
+        share what tells the class, and to differ in what does not.
     """
 
     objective = "supervised"
@@ -103,6 +107,7 @@ class Task:
     settings: dict[str, Any] = {}
     inputs = "images"
     flips = False
+    contrast: dict[str, Any] = {}
 
     def load(self, size: int | None, settings: dict[str, Any]) -> Data:
         """Return the data; images with an edge below `size` pixels are enlarged to it."""

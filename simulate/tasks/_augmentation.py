@@ -22,7 +22,7 @@ BLUR_KERNEL = 0.1
 
 SHIFT_UNIFORMS, SHIFT_NUMBERS = 3, 3
 RESIZE_UNIFORMS, RESIZE_NUMBERS = 2 * CROP_TRIES + 3, 5
-COLOUR_UNIFORMS, COLOUR_NUMBERS = 6, 5
+COLOUR_UNIFORMS, COLOUR_NUMBERS = 7, 6
 BLUR_UNIFORMS, BLUR_NUMBERS = 2, 1
 
 
@@ -111,36 +111,46 @@ def resized_crop(images: Tensor, drawn: Tensor) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def colour_parameters(u: np.ndarray, *, strength: float, grey: float) -> np.ndarray:
-    """Turn uniform numbers (..., 6) into factors and a flag (..., 5).
+def colour_parameters(
+    u: np.ndarray, *, strength: float, hue: float, grey: float, negative: float
+) -> np.ndarray:
+    """Turn uniform numbers (..., 7) into factors and flags (..., 6).
 
     Factors of brightness, contrast and saturation (uniform in 1 +- 0.8 `strength`, not below
-    0) and the shift of hue (uniform in +- 0.2 `strength` of a turn) apply to four images in
-    five; a share `grey` of all images lose their colour.
+    0) and the shift of hue (uniform in +- `hue` of a turn) apply to four images in five; a share
+    `grey` of all images lose their colour, a share `negative` become their negatives.
 
     Notes
     -----
-    Chen et al., ICML 2020, appendix A; brightness is multiplied, as torchvision does.
+    Chen et al., ICML 2020, appendix A; brightness is multiplied, as torchvision does. There
+    `hue` is 0.2 `strength`, and no image becomes a negative.
     """
     applies = u[..., 4:5] < 0.8
     factors = np.maximum(0.0, 1 + 0.8 * strength * (2 * u[..., :3] - 1))
-    turn = 0.2 * strength * (2 * u[..., 3:4] - 1)
+    turn = hue * (2 * u[..., 3:4] - 1)
     return np.concatenate(
-        [np.where(applies, factors, 1.0), np.where(applies, turn, 0.0), u[..., 5:] < grey], axis=-1
+        [
+            np.where(applies, factors, 1.0),
+            np.where(applies, turn, 0.0),
+            u[..., 5:6] < grey,
+            u[..., 6:7] < negative,
+        ],
+        axis=-1,
     )
 
 
 def recolour(images: Tensor, drawn: Tensor) -> Tensor:
-    """Change brightness, contrast, saturation and hue of images in [0, 1], in this order.
+    """Make negatives, then change brightness, contrast, saturation and hue of images in [0, 1].
 
     Parameters
     ----------
     images : Tensor (example, channel, row, column)
         Of three channels, or of one, which has neither saturation nor hue.
-    drawn : Tensor (example, 5)
+    drawn : Tensor (example, 6)
         From `colour_parameters`.
     """
-    brightness, contrast, saturation, turn, grey = drawn[..., None, None, None].unbind(1)
+    brightness, contrast, saturation, turn, grey, negative = drawn[..., None, None, None].unbind(1)
+    images = torch.where(negative > 0.5, 1 - images, images)
     images = (images * brightness).clamp(0, 1)
     mean = _luma(images).mean((2, 3), keepdim=True)
     images = (mean + contrast * (images - mean)).clamp(0, 1)

@@ -49,6 +49,8 @@ class Digits(Task):
     summary = "classify handwritten digits"
     cites = CITES
     needs = NEEDS
+    # A small piece of a digit does not tell which it is.
+    contrast: dict[str, Any] = {"smallest_crop": 0.4}
     settings: dict[str, Any] = {}
 
     def load(self, size: int | None, settings: dict[str, Any]) -> Data:

@@ -237,6 +237,9 @@ class Shapes(Task):
     cites = "this package"
     needs = "nothing: the images are generated"
     flips = True
+    # Any colours are as good, and either of shape and ground may be the lighter one. A small
+    # piece of a shape does not tell which it is.
+    contrast: dict[str, Any] = {"smallest_crop": 0.4, "hue": 0.5, "negative": 0.5}
     settings: dict[str, Any] = {"train": 8000, "test": 2000, "edge": 32}
 
     def _read(self, settings: dict[str, Any]) -> tuple[int, int, int]:

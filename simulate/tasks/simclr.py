@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,15 +34,29 @@ from lrplan.simulate.tasks._disk import whole_setting
 
 BLUR_FROM = 64
 MIDDLE, SPREAD = 0.5, 0.25
+PHOTOGRAPHS = {
+    "smallest_crop": 0.08,
+    "strength": 0.5,
+    "hue": 0.1,
+    "grey": 0.2,
+    "negative": 0.0,
+    "blur": 0.5,
+}
+"""How views differ where the task whose images are shown says nothing else."""
 
 
 class SimCLR(Task):
     """Contrast two augmented views, with a projection head.
 
-    A view is a random piece of 8 to 100% of the image, enlarged; half of the views are mirrored
-    where that makes no other sign; brightness, contrast, saturation and hue change, some views
-    lose their colour, and of images of 64 pixels or more half of the views are blurred. Networks
-    see images in [0, 1] less 0.5, divided by 0.25.
+    A view is a random piece of the image, enlarged; half of the views are mirrored where that
+    makes no other sign; brightness, contrast, saturation and hue change, some views lose their
+    colour or become negatives, and of images of 64 pixels or more some are blurred. Networks see
+    images in [0, 1] less 0.5, divided by 0.25.
+
+    By how much views differ depends on the data: as the setting `views` says, otherwise as
+    `Task.contrast` of the other task does, and as for photographs (`PHOTOGRAPHS`) where neither
+    says anything. What two views share is what is learned. Where they share the colours of an
+    image, and these tell all images apart, nothing else is.
     """
 
     objective = "self-supervised"
@@ -53,10 +68,7 @@ class SimCLR(Task):
         "over_settings": {},
         "temperature": 0.2,
         "dimensions": 128,
-        "smallest_crop": 0.08,
-        "strength": 0.5,
-        "grey": 0.2,
-        "blur": 0.5,
+        "views": {},
     }
 
     def _over(self, settings: dict[str, Any]) -> tuple[Task, dict[str, Any]]:
@@ -100,7 +112,8 @@ class SimCLR(Task):
 
     def head(self, settings: dict[str, Any]) -> Head:
         """Return a projection head of two layers."""
-        self._over(settings)
+        task, _ = self._over(settings)
+        _how_views_differ(task, settings)
         if not settings["temperature"] > 0:
             raise UsageError(
                 f"simclr.temperature is {settings['temperature']!r}; expected a positive number"
@@ -110,20 +123,22 @@ class SimCLR(Task):
     def augmentation(
         self, rng: np.random.Generator, steps: int, batch: int, settings: dict[str, Any]
     ) -> np.ndarray:
-        """Draw (step, example, view, 11): a piece and a flip, colours, a blur."""
+        """Draw (step, example, view, 12): a piece and a flip, colours, a blur."""
         task, _ = self._over(settings)
-        least = share_setting(settings["smallest_crop"], "simclr.smallest_crop")
-        grey = share_setting(settings["grey"], "simclr.grey")
-        share = share_setting(settings["blur"], "simclr.blur")
-        if settings["strength"] < 0:
-            raise UsageError(f"simclr.strength is {settings['strength']!r}; expected at least 0")
+        how = _how_views_differ(task, settings)
         counts = (RESIZE_UNIFORMS, COLOUR_UNIFORMS, BLUR_UNIFORMS)
         u = rng.random((steps, batch, 2, sum(counts)))
         piece, colour, soft = np.split(u, np.cumsum(counts)[:-1], axis=-1)
         drawn = [
-            resize_parameters(piece, least=least, flips=task.flips),
-            colour_parameters(colour, strength=settings["strength"], grey=grey),
-            blur_parameters(soft, share=share),
+            resize_parameters(piece, least=how["smallest_crop"], flips=task.flips),
+            colour_parameters(
+                colour,
+                strength=how["strength"],
+                hue=how["hue"],
+                grey=how["grey"],
+                negative=how["negative"],
+            ),
+            blur_parameters(soft, share=how["blur"]),
         ]
         return np.concatenate(drawn, axis=-1).astype(np.float32)
 
@@ -140,6 +155,25 @@ class SimCLR(Task):
     def loss(self, output: Tensor, labels: Tensor, settings: dict[str, Any]) -> Tensor:
         """Return the contrastive loss; labels are not used."""
         return nt_xent(output, settings["temperature"])
+
+
+def _how_views_differ(task: Task, settings: dict[str, Any]) -> dict[str, float]:
+    """Return how views over a task differ."""
+    given = settings["views"]
+    if not isinstance(given, Mapping):
+        raise UsageError(f"simclr.views is {given!r}; expected a table")
+    for name, value in given.items():
+        if name not in PHOTOGRAPHS:
+            raise UsageError(
+                f"simclr.views: nothing called {name!r} varies; {nearest(name, PHOTOGRAPHS)}"
+            )
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UsageError(f"simclr.views.{name} is {value!r}; expected a number")
+        if name != "strength":
+            share_setting(value, f"simclr.views.{name}")
+        elif not 0 <= value < math.inf:
+            raise UsageError(f"simclr.views.strength is {value!r}; expected at least 0")
+    return PHOTOGRAPHS | task.contrast | dict(given)
 
 
 def _view(images: Tensor, drawn: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from lrplan.cli import _output, list_
 from lrplan.cli.main import app
 from lrplan.errors import DataError
 
-COMMANDS = {"design", "score", "inspect", "record", "simulate", "cohort", "list"}
+COMMANDS = {"design", "score", "inspect", "record", "simulate", "tune", "cohort", "list"}
 
 
 def commands(group=None, path=()):
@@ -85,6 +85,7 @@ def test_version(cli):
         ("list [b]", "known: analyses, architectures"),
         ("score", "Missing argument"),
         ("simulate recipe.toml", "--out"),
+        ("tune recipe.toml", "--out"),
         ("design --unit 3", "nearest: --units"),
         ("design extra", "extra"),
         ("design --units", "--units"),
@@ -129,6 +130,8 @@ def test_version(cli):
         ("record --organism a --layer b --out c --units 0", "units is 0"),
         ("simulate recipe.toml --out x --workers 0", "workers is 0"),
         ("simulate recipe.toml --out x --device gpu", "unknown device 'gpu'"),
+        ("tune recipe.toml --out x --workers 0", "workers is 0"),
+        ("tune recipe.toml --out x --device gpu", "unknown device 'gpu'"),
     ],
 )
 def test_a_mistake_in_usage_is_one_line_and_exit_2(cli, tmp_path, monkeypatch, line, told):

@@ -395,3 +395,92 @@ def test_the_starter_recipe_still_has_the_organisms_that_were_trained():
 
     made = read_recipe(Path(__file__).parents[3] / "recipes" / "starter.toml")
     assert [s.hash for s in made.specs] == list(lrplan.open_cohort("starter").organism_ids)
+
+
+def rule_settings(text):
+    """Return the settings of each rule, architecture and task of a recipe."""
+    return {(s.rule, s.architecture, s.task): s.settings["rule"] for s in parse_recipe(text).specs}
+
+
+def test_settings_of_rules_by_architecture_and_task():
+    text = recipe(
+        rule='["sgdm", "information_alignment"]',
+        architecture='["mlp", "knet4"]',
+        task='["digits", "digits_simclr"]',
+        tail="""
+[rules.information_alignment]
+amp = 1e-2
+rate = { knet4 = { digits = 0.1, default = 0.2 }, default = 0.3 }
+null = { digits_simclr = 1e-4 }
+""",
+    )
+    rule = "information_alignment"
+    assert rule_settings(text) == {
+        ("sgdm", "mlp", "digits"): {},
+        ("sgdm", "mlp", "digits_simclr"): {},
+        ("sgdm", "knet4", "digits"): {},
+        ("sgdm", "knet4", "digits_simclr"): {},
+        (rule, "mlp", "digits"): {"amp": 1e-2, "rate": 0.3},
+        (rule, "mlp", "digits_simclr"): {"amp": 1e-2, "rate": 0.3, "null": 1e-4},
+        (rule, "knet4", "digits"): {"amp": 1e-2, "rate": 0.1},
+        (rule, "knet4", "digits_simclr"): {"amp": 1e-2, "rate": 0.2, "null": 1e-4},
+    }
+
+
+def test_settings_of_rules_below_a_grid_go_before_those_of_all():
+    text = """
+[[grid]]
+rule = "sgdm"
+architecture = "mlp"
+task = "digits"
+[grid.rules.sgdm]
+momentum = { mlp = 0.5 }
+[[grid]]
+rule = "sgdm"
+architecture = ["mlp", "knet4"]
+task = "digits_simclr"
+[grid.rules.sgdm]
+momentum = { knet4 = 0.6 }
+[rules.sgdm]
+momentum = 0.8
+nesterov = false
+"""
+    assert rule_settings(text) == {
+        ("sgdm", "mlp", "digits"): {"momentum": 0.5, "nesterov": False},
+        ("sgdm", "mlp", "digits_simclr"): {"momentum": 0.8, "nesterov": False},
+        ("sgdm", "knet4", "digits_simclr"): {"momentum": 0.6, "nesterov": False},
+    }
+
+
+@pytest.mark.parametrize("where", ["rules", "grid.rules"])
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("momentum = { mpl = 0.5 }", "unknown architecture or task 'mpl'; nearest: mlp"),
+        ("momentum = { mlp = 'much' }", "momentum is 'much'; expected a number"),
+        ("momentum = { mlp = { digit = 0.5 } }", "unknown task 'digit'; nearest: digits"),
+        ("momentum = { mlp = { digits = { mlp = 1 } } }", "is a table within two tables"),
+        ("momentumm = { mlp = 0.5 }", "no setting 'momentumm'; nearest: momentum"),
+        ("nesterov = { mlp = 1 }", "expected true or false"),
+    ],
+)
+def test_settings_of_rules_that_cannot_be_are_refused(where, line, told):
+    text = recipe(tail=f"[{where}.sgdm]\n{line}")
+    with pytest.raises(UsageError, match=re.escape(told)):
+        parse_recipe(text)
+
+
+def test_a_cell_states_the_rates_at_their_batch_size():
+    text = recipe(
+        architecture='["mlp", "knet4"]',
+        batch_size="[32, 128]",
+        learning_rate="{ sgdm = { knet4 = [0.1, 0.2], default = 0.3 } }",
+        learning_rate_batch="64",
+        model_seed="[3, 4]",
+    )
+    found = [
+        (c.grid, c.spec.architecture, c.spec.batch_size, c.rates) for c in parse_recipe(text).cells
+    ]
+    assert found == [(0, "mlp", 64, (0.3,)), (0, "knet4", 64, (0.1, 0.2))]
+    [cell] = parse_recipe(recipe(batch_size="[32, 128]")).cells
+    assert (cell.spec.batch_size, cell.rates) == (32, (0.05,))

@@ -52,9 +52,14 @@ def test_images_of_floats_are_scaled_to_bytes():
         ({"over_settings": 3}, "expected a table"),
         ({"temperature": 0.0}, "simclr.temperature is 0.0"),
         ({"dimensions": 0}, "simclr.dimensions is 0"),
-        ({"smallest_crop": 1.5}, "simclr.smallest_crop is 1.5"),
-        ({"grey": -0.1}, "simclr.grey"),
-        ({"strength": -1.0}, "simclr.strength"),
+        ({"views": 3}, "simclr.views is 3; expected a table"),
+        ({"views": {"hew": 0.1}}, "nothing called 'hew' varies; nearest: hue"),
+        ({"views": {"smallest_crop": 1.5}}, "simclr.views.smallest_crop is 1.5"),
+        ({"views": {"grey": -0.1}}, "simclr.views.grey"),
+        ({"views": {"strength": -1.0}}, "simclr.views.strength is -1.0"),
+        ({"views": {"hue": 2.0}}, "simclr.views.hue is 2.0"),
+        ({"views": {"negative": "some"}}, "simclr.views.negative is 'some'; expected a number"),
+        ({"views": {"grey": True}}, "simclr.views.grey is True; expected a number"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes, said):
@@ -78,7 +83,8 @@ def test_nothing_is_mirrored_where_that_makes_another_sign():
 
 
 def test_no_augmentation_leaves_the_image(data):
-    settings = SMALL | {"smallest_crop": 1.0, "strength": 0.0, "grey": 0.0, "blur": 0.0}
+    still = dict.fromkeys(("strength", "hue", "grey", "negative", "blur"), 0.0)
+    settings = SMALL | {"views": {"smallest_crop": 1.0} | still}
     images = torch.from_numpy(TASK.load(None, settings).train[:8])
     drawn = TASK.augmentation(np.random.default_rng(0), 1, 8, settings)[0]
     drawn = torch.from_numpy(drawn)
@@ -92,7 +98,7 @@ def test_hue_is_turned_as_in_colorsys():
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.random((5, 3, 4, 4)))
     turns = rng.uniform(-0.5, 0.5, 5)
-    drawn = torch.tensor([[1.0, 1.0, 1.0, t, 0.0] for t in turns], dtype=torch.float64)
+    drawn = torch.tensor([[1.0, 1.0, 1.0, t, 0.0, 0.0] for t in turns], dtype=torch.float64)
     found = recolour(images, drawn).numpy()
     for i, turn in enumerate(turns):
         for y, x in np.ndindex(4, 4):
@@ -107,7 +113,7 @@ def test_colours_change_as_torchvision_changes_them():
     rng = np.random.default_rng(1)
     images = torch.from_numpy(rng.random((4, 3, 6, 6))).float()
     factors = rng.uniform(0.3, 1.7, (4, 3))
-    drawn = torch.tensor([[*f, 0.1, 0.0] for f in factors], dtype=torch.float32)
+    drawn = torch.tensor([[*f, 0.1, 0.0, 0.0] for f in factors], dtype=torch.float32)
     found = recolour(images, drawn)
     for i, (brightness, contrast, saturation) in enumerate(factors):
         image = theirs.adjust_brightness(images[i], brightness)
@@ -115,14 +121,46 @@ def test_colours_change_as_torchvision_changes_them():
         image = theirs.adjust_saturation(image, saturation)
         image = theirs.adjust_hue(image, 0.1)
         torch.testing.assert_close(found[i], image, atol=2e-3, rtol=0)
-    grey = recolour(images, torch.tensor([[1.0, 1, 1, 0, 1]] * 4))
+    grey = recolour(images, torch.tensor([[1.0, 1, 1, 0, 1, 0]] * 4))
     assert torch.equal(grey[:, 0], grey[:, 1]) and torch.equal(grey[:, 1], grey[:, 2])
 
 
 def test_images_of_one_channel_stay_so():
     images = torch.rand(3, 1, 5, 5)
-    drawn = torch.tensor([[0.5, 1.0, 0.2, 0.3, 1.0]] * 3)
+    drawn = torch.tensor([[0.5, 1.0, 0.2, 0.3, 1.0, 0.0]] * 3)
     torch.testing.assert_close(recolour(images, drawn), images * 0.5)
+
+
+def test_a_negative_is_one():
+    for channels in (1, 3):
+        images = torch.rand(2, channels, 5, 5)
+        drawn = torch.tensor([[1.0, 1, 1, 0, 0, 1], [1.0, 1, 1, 0, 0, 0]])
+        expected = torch.stack([1 - images[0], images[1]])
+        torch.testing.assert_close(recolour(images, drawn), expected)
+
+
+def test_views_differ_as_the_data_say_unless_a_recipe_does():
+    """Shapes are as good in any colour; over photographs views are those of the paper."""
+
+    def drawn(**settings):
+        given = TASK.settings | settings
+        return TASK.augmentation(np.random.default_rng(0), 20, 100, given).reshape(-1, 12)
+
+    def changes(views):
+        return {
+            "crop": (views[:, 2] * views[:, 3]).min(),
+            "turn": abs(views[:, 8]).max(),
+            "negative": views[:, 10].mean(),
+        }
+
+    photographs = changes(drawn(over="cifar10"))
+    assert photographs["crop"] < 0.1 and photographs["turn"] <= 0.1 + 1e-6
+    assert photographs["negative"] == 0
+    shapes = changes(drawn(over="shapes"))
+    assert shapes["crop"] >= 0.4 - 1e-6 and shapes["turn"] > 0.4
+    assert shapes["negative"] == pytest.approx(0.5, abs=0.05)
+    asked = drawn(over="shapes", views={"smallest_crop": 0.08, "hue": 0.1, "negative": 0.0})
+    np.testing.assert_array_equal(asked, drawn(over="cifar10"))
 
 
 def test_blur_is_a_gaussian():
@@ -139,7 +177,7 @@ def test_blur_is_a_gaussian():
 
 def test_large_images_are_blurred_and_small_ones_are_not(data):
     rng = np.random.default_rng(0)
-    drawn = torch.from_numpy(TASK.augmentation(rng, 1, 4, SMALL | {"blur": 1.0})[0])
+    drawn = torch.from_numpy(TASK.augmentation(rng, 1, 4, SMALL | {"views": {"blur": 1.0}})[0])
     sharp = drawn.clone()
     sharp[..., -1] = 0
     for edge, same in ((BLUR_FROM - 1, True), (BLUR_FROM, False)):
@@ -149,9 +187,10 @@ def test_large_images_are_blurred_and_small_ones_are_not(data):
 
 def test_shares_are_the_published_ones():
     u = np.random.default_rng(0).random((20_000, 25))
-    colour = colour_parameters(u[:, :6], strength=1.0, grey=0.2)
+    colour = colour_parameters(u[:, :7], strength=1.0, hue=0.2, grey=0.2, negative=0.3)
     assert (colour[:, :4] == [1, 1, 1, 0]).all(1).mean() == pytest.approx(0.2, abs=0.01)
     assert colour[:, 4].mean() == pytest.approx(0.2, abs=0.01)
+    assert colour[:, 5].mean() == pytest.approx(0.3, abs=0.01)
     assert colour[:, 0].min() >= 0.2 and colour[:, 0].max() <= 1.8
     assert abs(colour[:, 3]).max() <= 0.2
     soft = blur_parameters(u[:, :2], share=0.5)

@@ -33,7 +33,7 @@ width = 8
 [tasks.{task}]
 {settings}
 """
-OVER_CIFAR10 = {"over": "cifar10", "over_settings": {"partial": True}}
+OVER_CIFAR10 = {"over": "cifar10", "over_settings": {"partial": True}, "views": {"hue": 0.2}}
 
 
 def toml(value) -> str:

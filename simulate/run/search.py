@@ -1,0 +1,224 @@
+"""Search spaces: which learning rates and settings of rules ``lrplan tune`` tries."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from lrplan.cohort.spec import OrganismSpec
+from lrplan.errors import UsageError
+from lrplan.randomness import keyed_rng
+from lrplan.registry import nearest
+from lrplan.simulate.rules import Rule, rules
+from lrplan.simulate.run._values import only_known, table_of, whole
+
+FACTOR = 30.0
+"""By default rates are searched from a rule's own over this to a rule's own times this."""
+LARGEST_RATE = 1e6
+SCALES = ("log", "linear")
+DIGITS = 3
+"""Significant digits of what is tried, so that a recipe states exactly that."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """Some values to try."""
+
+    values: tuple[Any, ...]
+
+    def spread(self, count: int) -> list[Any]:
+        """Return `count` values, each as often as the others, give or take one."""
+        return [self.values[i * len(self.values) // count] for i in range(count)]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, evenly spaced on a scale ("log" or "linear")."""
+
+    low: float
+    high: float
+    scale: str = "log"
+
+    def spread(self, count: int) -> list[float]:
+        """Return `count` numbers, both ends among them; one alone is the middle."""
+        places = np.linspace(0, 1, count) if count > 1 else np.array([0.5])
+        if self.scale == "log":
+            found = self.low * (self.high / self.low) ** places
+        else:
+            found = self.low + (self.high - self.low) * places
+        return [float(f"{value:.{DIGITS}g}") for value in found]
+
+
+Dimension = Values | Range
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A learning rate and settings of the rule that are tried together."""
+
+    learning_rate: float
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How learning rates are searched for, by successive halving.
+
+    Parameters
+    ----------
+    rungs : int
+        How often candidates are trained, each time longer; the last time as long as the recipe
+        says.
+    candidates : int
+        Of each rule, architecture and task where the learning rate alone is searched; each
+        further setting that is searched adds as many.
+    eta : int
+        From one rung to the next one in `eta` is kept, and trained `eta` times as long.
+    seeds : int
+        Organisms of each candidate in the last rung; one in those before.
+    validation : float
+        Share of the training data that candidates do not train on but are compared on.
+    learning_rate : mapping of str to Values or Range
+        By rule; ``default`` stands for the rest. What it lacks goes from a thirtieth of the
+        rule's own rate to thirty times that, on a logarithmic scale.
+    rules : mapping of str to mapping of str to Values or Range
+        By rule and setting: what is searched along with the rate.
+    """
+
+    rungs: int = 3
+    candidates: int = 9
+    eta: int = 3
+    seeds: int = 2
+    validation: float = 0.2
+    learning_rate: Mapping[str, Dimension] = field(default_factory=dict)
+    rules: Mapping[str, Mapping[str, Dimension]] = field(default_factory=dict)
+
+    def rates(self, rule: Rule) -> Dimension:
+        """Return the learning rates of a rule."""
+        own = rule.learning_rate
+        return self.learning_rate.get(
+            rule.name, self.learning_rate.get("default", Range(own / FACTOR, own * FACTOR))
+        )
+
+    def candidates_of(self, spec: OrganismSpec) -> list[Candidate]:
+        """Return what is tried for a rule, architecture and task.
+
+        Lists are combined with each other. Otherwise it is a Latin hypercube: every dimension is
+        spread evenly, the learning rate in order and the settings in an order that is drawn, keyed
+        by the cell.
+        """
+        dimensions = {"": self.rates(rules.get(spec.rule)), **self.rules.get(spec.rule, {})}
+        if all(isinstance(d, Values) for d in dimensions.values()):
+            rows = list(itertools.product(*(d.values for d in dimensions.values())))  # type: ignore[union-attr]
+        else:
+            count = self.candidates * len(dimensions)
+            columns = []
+            for name, dimension in dimensions.items():
+                spread = dimension.spread(count)
+                key = ("tune", spec.rule, spec.architecture, spec.task, name)
+                order = keyed_rng(*key).permutation(count) if name else range(count)
+                columns.append([spread[i] for i in order])
+            rows = list(zip(*columns, strict=True))
+        names = list(dimensions)[1:]
+        found = {row: Candidate(row[0], dict(zip(names, row[1:], strict=True))) for row in rows}
+        return list(found.values())
+
+    def epochs(self, rung: int, epochs: int) -> int:
+        """Return for how many epochs a rung (from 0) trains, of as many in the recipe."""
+        return math.ceil(epochs / self.eta ** (self.rungs - 1 - rung))
+
+    def kept(self, rung: int, candidates: int) -> int:
+        """Return how many of some candidates take part in a rung: two at least, if there are."""
+        return max(min(2, candidates), math.ceil(candidates / self.eta**rung))
+
+
+def parse_search(raw: Mapping[str, Any], where: str) -> Search:
+    """Return the search that a recipe's ``[tune]`` describes.
+
+    Raises
+    ------
+    UsageError
+        If it names what does not exist, or a space in which there is nothing to try.
+    """
+    only_known(raw, [f.name for f in fields(Search)], where)
+    numbers = {
+        key: whole(raw[key], key, where, least=least)
+        for key, least in (("rungs", 1), ("candidates", 1), ("eta", 2), ("seeds", 1))
+        if key in raw
+    }
+    share = raw.get("validation", Search.validation)
+    if not _is_number(share) or not 0 < share <= 0.5:
+        raise UsageError(f"{where}: validation is {share!r}; expected a share above 0, at most 0.5")
+    rates = {}
+    for name, given in table_of(raw, "learning_rate", where).items():
+        if name != "default":
+            rules.get(name)
+        rates[name] = _dimension(given, f"{where} learning_rate of {name}")
+        _refuse_no_rates(rates[name], f"{where} learning_rate of {name}")
+    settings = {}
+    for name in table_of(raw, "rules", where):
+        rule = rules.get(name)
+        settings[name] = {
+            key: _setting(rule, key, value, f"{where} {name}.{key}")
+            for key, value in table_of(raw["rules"], name, f"{where} rules").items()
+        }
+    return Search(**numbers, validation=float(share), learning_rate=rates, rules=settings)
+
+
+def _dimension(given: Any, where: str) -> Dimension:
+    """Return a list of values or a range; a value alone is a list of one."""
+    if not isinstance(given, dict):
+        values = given if isinstance(given, list) else [given]
+        if not values:
+            raise UsageError(f"{where} is empty; expected values to try, or {{ low, high }}")
+        return Values(tuple(values))
+    only_known(given, ("low", "high", "scale"), where)
+    ends = []
+    for key in ("low", "high"):
+        if key not in given:
+            raise UsageError(f"{where}: {key} is missing; expected low and high, or a list")
+        if not _is_number(given[key]):
+            raise UsageError(f"{where}: {key} is {given[key]!r}; expected a number")
+        ends.append(float(given[key]))
+    low, high = ends
+    scale = given.get("scale", "log")
+    if scale not in SCALES:
+        raise UsageError(f"{where}: unknown scale {scale!r}; {nearest(scale, SCALES)}")
+    if low > high:
+        raise UsageError(f"{where}: low is {low:g}, above high, {high:g}; exchange them")
+    if scale == "log" and low <= 0:
+        raise UsageError(
+            f"{where}: low is {low:g}; expected a positive number on a logarithmic scale"
+        )
+    return Range(low, high, scale)
+
+
+def _refuse_no_rates(dimension: Dimension, where: str) -> None:
+    """Refuse learning rates that are none."""
+    tried = dimension.values if isinstance(dimension, Values) else (dimension.low, dimension.high)
+    for rate in tried:
+        if not _is_number(rate) or not 0 < rate < LARGEST_RATE:
+            raise UsageError(f"{where}: {rate!r} is no learning rate; expected positive numbers")
+
+
+def _setting(rule: Rule, key: str, given: Any, where: str) -> Dimension:
+    """Return what is tried of a rule's setting."""
+    dimension = _dimension(given, where)
+    if isinstance(dimension, Values):
+        for value in dimension.values:
+            rule.with_settings({key: value})
+        return dimension
+    for value in (dimension.low, dimension.high):
+        rule.with_settings({key: value})
+    if not isinstance(rule.settings()[key], float):
+        raise UsageError(f"{where} is a whole number; expected a list of those to try, no range")
+    return dimension
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)

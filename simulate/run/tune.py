@@ -1,0 +1,427 @@
+"""Tune: find the learning rates of a recipe on a validation part of its training data.
+
+Successive halving (Jamieson & Talwalkar, AISTATS 2016) for each rule, architecture and task of
+each grid: all candidates are trained for a short time, the best of them anew for longer, and the
+last few as long as the recipe says, each with the whole schedule of learning rates. Test data are
+not looked at: `lrplan.simulate.learn.parts.validation_split` leaves them out before training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binom, binomtest
+
+from lrplan.arguments import positive_int
+from lrplan.cohort.spec import OrganismSpec
+from lrplan.errors import UsageError
+from lrplan.simulate.architectures import architectures
+from lrplan.simulate.learn.parts import first_labels
+from lrplan.simulate.learn.storage import Storage
+from lrplan.simulate.learn.train import build, checkpoint_steps, pretrain_epochs
+from lrplan.simulate.run.estimate import Cost, estimate
+from lrplan.simulate.run.finished import FinishedOrganisms
+from lrplan.simulate.run.here import on_cores, on_gpu
+from lrplan.simulate.run.pack import read_part
+from lrplan.simulate.run.preflight import check_combinations, check_data, data_in
+from lrplan.simulate.run.recipe import Cell, Recipe
+from lrplan.simulate.run.search import Candidate
+from lrplan.simulate.run.tuned import (
+    Found,
+    Trial,
+    Tuning,
+    refuse_existing,
+    table_text,
+    tuned_text,
+    write_whole,
+)
+from lrplan.simulate.run.work import device_named, stacks_of, unfinished
+from lrplan.threads import threads
+
+__all__ = ["Found", "Plan", "Trial", "Tuning", "plan", "tune"]
+
+KEPT = Storage(units=8, stimuli=2, synapses=8, pairs=1, pair_stimuli=1, validation=4)
+"""What is kept of candidates: enough to see whether they diverged, in little time and space."""
+CHECKPOINTS = 2
+"""Candidates are looked at before training and at its end."""
+LEARNED_P = 0.01
+"""Probability of so high a performance by chance, below which an organism has learned."""
+
+Finished = Callable[[OrganismSpec, bool], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a search will take.
+
+    Parameters
+    ----------
+    searches : int
+        Rules x architectures x tasks.
+    rungs : list of (int, int)
+        Candidates and organisms in each rung; fewer where some diverge, more where all that took
+        part do.
+    cost : Cost
+        Of all organisms that are not finished; those of later rungs are not known before, so
+        others like them are counted.
+    """
+
+    searches: int
+    rungs: list[tuple[int, int]]
+    cost: Cost
+
+
+def tune(
+    recipe: Recipe,
+    out: Path,
+    *,
+    table: Path | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    data: Path | None = None,
+    on_start: Callable[[int, int], None] | None = None,
+    on_organism: Finished | None = None,
+) -> Tuning:
+    """Search learning rates, and settings of rules, and write the recipe with them.
+
+    Organisms that are finished are kept in ``OUT.partial``, so that a search that was killed goes
+    on; the directory is removed when the recipe is written. On a CPU what is found depends neither
+    on the number of workers nor on interruptions.
+
+    Candidates are compared by their mean performance on the validation part: the share of
+    examples that the readout judges rightly or, after self-supervised learning, a ridge
+    regression that is fitted to training examples. Of those in the last rung that learned and are
+    within one standard error of the best, the one with the smallest learning rate is chosen: the
+    others are nearer to divergence and, for all that can be told, no better.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        With the search space.
+    out : Path
+        Where the recipe with what was found goes: the same text but for rates and settings.
+    table : Path, optional
+        Where all that was tried goes, with commas if the name ends in ``.csv``, otherwise with
+        tabs; by default beside `out`, ending in ``.tsv``.
+    workers, device, data, on_start, on_organism : optional
+        As for `lrplan.simulate.run.simulate.simulate`. The total that `on_start` is told is
+        that of a search in which little diverges.
+
+    Returns
+    -------
+    Tuning
+        What was found and tried.
+
+    Raises
+    ------
+    UsageError
+        If `out` or `table` exists or they are one, the start of another search lies beside `out`,
+        the recipe has an organism that cannot be, or the training data are too few to validate
+        on.
+    DataError
+        If data are missing, or a worker process died; what was finished stays.
+    """
+    device = device_named(device)
+    workers = threads() if workers is None else positive_int(workers, "workers")
+    out, table = Path(out), Path(table) if table else Path(out).with_suffix(".tsv")
+    if table == out:
+        raise UsageError(f"--out and --table are both {out}; give one of them another name")
+    search = _Search(recipe, FinishedOrganisms(out))
+    refuse_existing("--out", out)
+    if not search.parts.belong_to(search.everything):
+        # A search that was killed at its very end has left its table behind.
+        refuse_existing("--table", table)
+    with data_in(data):
+        search.check()
+        with search.parts.only_writer(search.everything) as ours:
+            if not ours:
+                refuse_existing("--out", out)
+            if on_start is not None:
+                on_start(search.done(), sum(n for _, n in search.sizes()))
+            found = search.run(device, workers, on_organism or (lambda spec, diverged: None))
+            text = tuned_text(recipe, found)
+            write_whole(table, table_text(search.trials, "," if table.suffix == ".csv" else "\t"))
+            write_whole(out, text)
+    search.parts.clear()
+    return Tuning(tuple(found), tuple(search.trials), text)
+
+
+def plan(
+    recipe: Recipe,
+    out: Path,
+    *,
+    workers: int | None = None,
+    device: str = "auto",
+    budget_s: float = 60.0,
+) -> Plan:
+    """Say how many organisms a search trains, and estimate how long that takes.
+
+    Parameters
+    ----------
+    recipe, out, workers, device, budget_s
+        As for `lrplan.simulate.run.estimate.estimate`.
+    """
+    parts = FinishedOrganisms(Path(out))
+    search = _Search(recipe, parts)
+    parts.refuse_others(search.everything)
+    left = Recipe(recipe.name, tuple(search.left()), KEPT)
+    nowhere = Path(out).with_name(Path(out).name + ".plan")
+    cost = estimate(left, nowhere, workers=workers, device=device, budget_s=budget_s)
+    return Plan(
+        len(recipe.cells),
+        search.sizes(),
+        replace(cost, organisms=cost.organisms + search.done(), done=search.done()),
+    )
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What candidates of a cell are compared on.
+
+    Parameters
+    ----------
+    examples : int
+        In the validation part.
+    chance : float
+        Share of its most frequent class.
+    train : int
+        Examples to train on.
+    """
+
+    examples: int
+    chance: float
+    train: int
+
+    def learned(self, performance: np.ndarray) -> bool:
+        """Say whether performance (checkpoint,) rose, and to more than guessing would give."""
+        right = round(float(performance[-1]) * self.examples)
+        by_chance = binom.sf(right - 1, self.examples, self.chance)
+        return bool(performance[-1] > performance[0] and by_chance < LEARNED_P)
+
+
+class _Search:
+    """The search of one recipe.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        With the search space.
+    parts : FinishedOrganisms
+        Where its organisms are kept.
+    """
+
+    def __init__(self, recipe: Recipe, parts: FinishedOrganisms) -> None:
+        self.recipe, self.parts, self.settings = recipe, parts, recipe.search
+        self.cells = recipe.cells
+        self.candidates = [recipe.search.candidates_of(cell.spec) for cell in self.cells]
+        self.rungs = range(recipe.search.rungs)
+        every = [s for rung in self.rungs for s in self.specs(rung, self.candidates)]
+        self.everything = Recipe(recipe.name, tuple(_once(every)), KEPT)
+        self.trials: list[Trial] = []
+        self.grounds: dict[str, _Ground] = {}
+
+    def first(self, rung: int) -> list[list[Candidate]]:
+        """Return as many candidates of each cell as take part in a rung."""
+        return [each[: self.settings.kept(rung, len(each))] for each in self.candidates]
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """Return how many candidates and organisms each rung has at most."""
+        every = [self.first(rung) for rung in self.rungs]
+        return [
+            (sum(map(len, each)), len(self.specs(rung, each)))
+            for rung, each in zip(self.rungs, every, strict=True)
+        ]
+
+    def left(self) -> list[OrganismSpec]:
+        """Return organisms like those that are still to be trained, and as many."""
+        out = []
+        for rung in self.rungs:
+            first = self.first(rung)
+            for cell, each, some in zip(self.cells, self.candidates, first, strict=True):
+                every = [s for candidate in each for s in self.of(cell, candidate, rung)]
+                missing = self.parts.missing(every)
+                planned = len(every) * len(some) // len(each)
+                out += missing[: max(0, planned - (len(every) - len(missing)))]
+        return _once(out)
+
+    def done(self) -> int:
+        """Return how many organisms are finished."""
+        specs = self.everything.specs
+        return len(specs) - len(self.parts.missing(specs))
+
+    def specs(self, rung: int, candidates: Sequence[Sequence[Candidate]]) -> list[OrganismSpec]:
+        """Return the organisms of candidates, given for each cell, in a rung."""
+        return [
+            spec
+            for cell, each in zip(self.cells, candidates, strict=True)
+            for candidate in each
+            for spec in self.of(cell, candidate, rung)
+        ]
+
+    def of(self, cell: Cell, candidate: Candidate, rung: int) -> list[OrganismSpec]:
+        """Return the organisms of one candidate in a rung, one for each seed."""
+        spec = cell.spec
+        settings = dict(spec.settings)
+        settings["rule"] = {**settings["rule"], **candidate.settings}
+        settings["training"] = {**settings["training"], "validation": self.settings.validation}
+        return [
+            replace(
+                spec,
+                learning_rate=candidate.learning_rate,
+                model_seed=seed,
+                data_seed=0,
+                epochs=self.settings.epochs(rung, spec.epochs),
+                checkpoints=CHECKPOINTS,
+                settings=settings,
+            )
+            for seed in range(self.settings.seeds if rung == self.rungs[-1] else 1)
+        ]
+
+    def check(self) -> None:
+        """Refuse what cannot be trained, and training data that are too few; no test data count."""
+        some = [self.of(c, e[0], 0)[0] for c, e in zip(self.cells, self.candidates, strict=True)]
+        check_combinations(replace(self.everything, specs=tuple(some)))
+        check_data(some)
+        for spec in some:
+            checkpoint_steps(spec, self.ground(spec).train)
+
+    def ground(self, spec: OrganismSpec) -> _Ground:
+        """Return what organisms on a spec's task are compared on."""
+        size = architectures.get(spec.architecture).size
+        key = repr((spec.task, spec.settings["task"], size, pretrain_epochs(spec) > 0))
+        if key not in self.grounds:
+            try:
+                data = build(spec)[3]
+            except UsageError as error:
+                raise UsageError(f"the task {spec.task!r} cannot be tuned: {error}") from None
+            _, counts = np.unique(first_labels(data.test_labels), return_counts=True)
+            chance = counts.max() / counts.sum()
+            self.grounds[key] = _Ground(len(data.test), float(chance), len(data.train))
+        return self.grounds[key]
+
+    def run(self, device: str, workers: int, finished: Finished) -> list[Found]:
+        """Train rung after rung, and choose."""
+        ranked = self.candidates
+        tried: list[list[list[Trial]]] = []
+        for rung in self.rungs:
+            now = self._rung(rung, ranked, device, workers, finished)
+            tried.append(now)
+            # What was left out of this rung stands by, in case all others diverge in the next.
+            ranked = [
+                [t.candidate for t in mine if not t.diverged] + waiting[len(mine) :]
+                for mine, waiting in zip(now, ranked, strict=True)
+            ]
+        found = [_found(cell, mine) for cell, mine in zip(self.cells, tried[-1], strict=True)]
+        for rung, now in enumerate(tried):
+            for i, mine in enumerate(now):
+                went_on = [t.candidate for later in tried[rung + 1 :] for t in later[i]]
+                chosen = found[i].trial
+                for trial in mine:
+                    if trial.candidate in went_on:
+                        trial = replace(trial, outcome="kept")
+                    elif chosen and rung == self.rungs[-1] and trial.candidate == chosen.candidate:
+                        trial = chosen
+                    self.trials.append(trial)
+        return found
+
+    def _rung(
+        self,
+        rung: int,
+        ranked: Sequence[Sequence[Candidate]],
+        device: str,
+        workers: int,
+        finished: Finished,
+    ) -> list[list[Trial]]:
+        """Return how the best candidates of each cell did in a rung, the best first.
+
+        Where all of them diverge the next ones take their place.
+        """
+        tried: list[list[Trial]] = [[] for _ in self.cells]
+        most = [self.settings.kept(rung, len(each)) for each in self.candidates]
+        going = [each[:n] for each, n in zip(ranked, most, strict=True)]
+        while any(going):
+            self._train(self.specs(rung, going), device, workers, finished)
+            for i, cell in enumerate(self.cells):
+                tried[i] += [self._trial(cell, candidate, rung) for candidate in going[i]]
+                lost = all(t.diverged for t in tried[i])
+                going[i] = ranked[i][len(tried[i]) :][: most[i]] if lost else []
+        return [sorted(each, key=_rank) for each in tried]
+
+    def _train(
+        self, specs: list[OrganismSpec], device: str, workers: int, finished: Finished
+    ) -> None:
+        """Train what is missing of a rung, all cells together."""
+        # Of all organisms, finished or not: so stacks do not depend on interruptions.
+        stacks = stacks_of(_once(specs), KEPT, device)
+        left = unfinished(stacks, device, self.parts.missing)
+        if device == "cuda":
+            on_gpu(left, KEPT, self.parts, finished)
+        else:
+            on_cores(left, KEPT, self.parts, workers, finished)
+
+    def _trial(self, cell: Cell, candidate: Candidate, rung: int) -> Trial:
+        """Return how a candidate did."""
+        specs = self.of(cell, candidate, rung)
+        ground = self.ground(specs[0])
+        parts = [read_part(self.parts.file(spec)) for spec in specs]
+        diverged = any(meta["diverged"] for meta, _ in parts)
+        performance = loss = low = high = float("nan")
+        if not diverged:
+            performance = float(np.mean([arrays["performance"][-1] for _, arrays in parts]))
+            loss = float(np.mean([arrays["loss"][-1] for _, arrays in parts]))
+            right = round(performance * ground.examples)
+            low, high = binomtest(right, ground.examples).proportion_ci(method="wilson")
+        return Trial(
+            cell,
+            candidate,
+            rung=rung + 1,
+            epochs=specs[0].epochs,
+            updates=specs[0].epochs * (ground.train // specs[0].batch_size),
+            seeds=len(specs),
+            performance=performance,
+            low=float(low),
+            high=float(high),
+            examples=ground.examples,
+            loss=loss,
+            diverged=diverged,
+            learned=not diverged and all(ground.learned(a["performance"]) for _, a in parts),
+        )
+
+
+def _once(specs: Sequence[OrganismSpec]) -> list[OrganismSpec]:
+    """Return organisms without repetitions: short rungs may be equally long."""
+    return list({s.hash: s for s in specs}.values())
+
+
+def _rank(trial: Trial) -> tuple[bool, float, float, float]:
+    """Return a key that puts the best first."""
+    if trial.diverged:
+        return True, 0.0, 0.0, trial.candidate.learning_rate
+    return False, -trial.performance, trial.loss, trial.candidate.learning_rate
+
+
+def _found(cell: Cell, last: Sequence[Trial]) -> Found:
+    """Return what the last rung of a cell, ranked, comes to."""
+    chosen = _chosen(last)
+    if chosen is not None:
+        return Found(cell, replace(chosen, outcome="chosen"))
+    if all(t.diverged for t in last):
+        return Found(cell, None, "all candidates diverged")
+    return Found(cell, None, f"of {len(last)} candidates in the last rung none learned")
+
+
+def _chosen(tried: Sequence[Trial]) -> Trial | None:
+    """Return the one to choose of the last rung, ranked; None if none learned."""
+    learned = [t for t in tried if t.learned]
+    if not learned:
+        return None
+    best = learned[0]
+    # One example more of either kind, or the error of 100% would be none.
+    share = (best.performance * best.examples + 1) / (best.examples + 2)
+    error = math.sqrt(share * (1 - share) / best.examples)
+    near = [t for t in learned if t.performance >= best.performance - error]
+    return min(near, key=lambda t: t.candidate.learning_rate)

@@ -1,0 +1,290 @@
+"""What a search of learning rates found, and the recipe and the table that are written of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.items import InlineTable
+
+from lrplan.errors import UsageError
+from lrplan.simulate.run.recipe import Cell, Recipe, parse_recipe
+from lrplan.simulate.run.search import DIGITS, Candidate
+
+COLUMNS = (
+    *("grid", "rule", "architecture", "task", "batch_size", "learning_rate", "settings", "rung"),
+    *("epochs", "updates", "seeds", "performance", "low", "high", "validation_examples", "loss"),
+    *("diverged", "learned", "outcome"),
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate in one rung, over its seeds.
+
+    Parameters
+    ----------
+    cell : Cell
+        Whose rate is sought.
+    candidate : Candidate
+        What was tried.
+    rung : int
+        From 1.
+    epochs, updates : int
+        How long it trained.
+    seeds : int
+        Organisms that were trained.
+    performance : float
+        Mean share of the validation examples that are judged rightly at the end; NaN if it
+        diverged.
+    low, high : float
+        Wilson's 95% interval of it over the validation examples.
+    examples : int
+        In the validation part.
+    loss : float
+        Mean loss on them; NaN if it diverged.
+    diverged : bool
+        Whether any of the organisms did.
+    learned : bool
+        Whether all of them learned.
+    outcome : {"kept", "dropped", "chosen"}
+        Whether it went into the next rung; in the last, whether it was chosen.
+    """
+
+    cell: Cell
+    candidate: Candidate
+    rung: int
+    epochs: int
+    updates: int
+    seeds: int
+    performance: float
+    low: float
+    high: float
+    examples: int
+    loss: float
+    diverged: bool
+    learned: bool
+    outcome: str = "dropped"
+
+    def row(self) -> dict[str, Any]:
+        """Return plain values by `COLUMNS`."""
+        spec = self.cell.spec
+        settings = {**spec.settings["rule"], **self.candidate.settings}
+        values = (
+            *(self.cell.grid + 1, spec.rule, spec.architecture, spec.task, spec.batch_size),
+            *(self.candidate.learning_rate, settings, self.rung),
+            *(self.epochs, self.updates, self.seeds, self.performance, self.low, self.high),
+            *(self.examples, self.loss, self.diverged, self.learned, self.outcome),
+        )
+        return dict(zip(COLUMNS, values, strict=True))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found for one rule, architecture and task.
+
+    Parameters
+    ----------
+    cell : Cell
+        For what.
+    trial : Trial or None
+        The one that was chosen in the last rung.
+    problem : str
+        Why none was; then the recipe keeps its rates.
+    """
+
+    cell: Cell
+    trial: Trial | None
+    problem: str = ""
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates for the recipe: as many as it had, in the same ratios.
+
+        The largest is the one found; smaller ones are no nearer to divergence.
+        """
+        if self.trial is None:
+            return self.cell.rates
+        share = self.trial.candidate.learning_rate / max(self.cell.rates)
+        return tuple(float(f"{share * rate:.{DIGITS}g}") for rate in self.cell.rates)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the rule for the recipe."""
+        found = {} if self.trial is None else self.trial.candidate.settings
+        return {**self.cell.spec.settings["rule"], **found}
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a search came to.
+
+    Parameters
+    ----------
+    found : tuple of Found
+        For each rule, architecture and task of each grid, in the order of the recipe.
+    trials : tuple of Trial
+        All that was tried.
+    text : str
+        The recipe with what was found.
+    """
+
+    found: tuple[Found, ...]
+    trials: tuple[Trial, ...]
+    text: str
+
+    @property
+    def unresolved(self) -> list[Found]:
+        """Those for which nothing was found."""
+        return [f for f in self.found if f.trial is None]
+
+
+def tuned_text(recipe: Recipe, found: Sequence[Found]) -> str:
+    """Return a recipe's text with what was found; comments and order stay.
+
+    Learning rates go into ``[grid.learning_rate]``, settings that were searched into
+    ``[grid.rules.NAME]``.
+    """
+    document = tomlkit.parse(recipe.text)
+    grids = document["grid"]
+    for i, grid in enumerate(grids if isinstance(grids, list) else [grids]):
+        here = [f for f in found if f.cell.grid == i]
+        _state(grid, "learning_rate", _rates(here))
+        for rule in dict.fromkeys(f.cell.spec.rule for f in here):
+            searched = recipe.search.rules.get(rule, {})
+            settings = _settings([f for f in here if f.cell.spec.rule == rule], searched)
+            if settings:
+                _state(_table_in(grid, "rules", super_table=True), rule, settings)
+    text = tomlkit.dumps(document)
+    written = parse_recipe(text).cells
+    if [(c.rates, dict(c.spec.settings["rule"])) for c in written] != [
+        (f.rates, f.settings) for f in found
+    ]:
+        raise RuntimeError("the recipe that was written does not state what was found")
+    return text
+
+
+def _rates(found: Sequence[Found]) -> dict[str, Any]:
+    """Return the learning rates of one grid, by rule."""
+    out = {}
+    for rule in dict.fromkeys(f.cell.spec.rule for f in found):
+        mine = [f for f in found if f.cell.spec.rule == rule]
+        out[rule] = _by_place(mine, [_one_or_list(f.rates) for f in mine])
+    return out
+
+
+def _settings(found: Sequence[Found], searched: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of one rule that were searched; what is stated nowhere is left out."""
+    out = {}
+    for name in searched:
+        values = [f.settings.get(name) for f in found]
+        if any(value is not None for value in values):
+            out[name] = _by_place(found, values)
+    return out
+
+
+def _state(parent: Any, name: str, values: Mapping[str, Any]) -> None:
+    """Put values into the table `name` of a TOML table; what else it holds stays."""
+    new = not isinstance(parent.get(name), dict)
+    table = _table_in(parent, name)
+    for key, value in values.items():
+        table[key] = _item(value)
+    if new and not isinstance(table, InlineTable):
+        table.add(tomlkit.nl())
+
+
+def _table_in(parent: Any, name: str, *, super_table: bool = False) -> Any:
+    """Return the table `name`, made if there is none; one rate for all rules gives way to it."""
+    if not isinstance(parent.get(name), dict):
+        old = parent.pop(name, None)
+        inline = isinstance(parent, InlineTable)
+        table = tomlkit.inline_table() if inline else tomlkit.table(super_table)
+        if old is not None and old.trivia.comment:
+            table.comment(old.trivia.comment)
+        parent[name] = table
+    return parent[name]
+
+
+def _one_or_list(values: tuple[float, ...]) -> Any:
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _by_place(found: Sequence[Found], values: Sequence[Any]) -> Any:
+    """Return values as a recipe states them: one for all, or tables by architecture and task."""
+    tables: dict[str, dict[str, Any]] = {}
+    for f, value in zip(found, values, strict=True):
+        # What is stated nowhere, a default, is left out.
+        if value is not None:
+            tables.setdefault(f.cell.spec.architecture, {})[f.cell.spec.task] = value
+    if _alike(list(values)):
+        return values[0]
+    each = {}
+    for architecture, by_task in tables.items():
+        all_of_it = [
+            v
+            for f, v in zip(found, values, strict=True)
+            if f.cell.spec.architecture == architecture
+        ]
+        each[architecture] = all_of_it[0] if _alike(all_of_it) else by_task
+    return each
+
+
+def _alike(values: list[Any]) -> bool:
+    return all(value == values[0] for value in values)
+
+
+def _item(value: Any) -> Any:
+    """Return a value for a TOML document, tables within a line."""
+    return tomlkit.value(_toml(value))
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        pairs = (f"{tomlkit.key(key).as_string()} = {_toml(v)}" for key, v in value.items())
+        return "{ " + ", ".join(pairs) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    text: str = tomlkit.item(value).as_string()
+    return text
+
+
+def table_text(trials: Sequence[Trial], delimiter: str) -> str:
+    """Return all that was tried as a table with a heading."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, delimiter=delimiter, lineterminator="\n")
+    writer.writeheader()
+    for trial in trials:
+        row = trial.row()
+        row["settings"] = " ".join(f"{key}={value}" for key, value in row["settings"].items())
+        for key in ("performance", "low", "high", "loss"):
+            row[key] = "" if row[key] != row[key] else f"{row[key]:.4f}"
+        for key in ("diverged", "learned"):
+            row[key] = "yes" if row[key] else "no"
+        writer.writerow(row)
+    return file.getvalue()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file under a temporary name, and give it its own when all is written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def refuse_existing(option: str, path: Path) -> None:
+    """Raise `UsageError` if something stands at `path`, or no directory is there to hold it."""
+    if path.exists() or path.is_symlink():
+        raise UsageError(
+            f"{option} {path} exists; nothing is overwritten. Give another name, or move it away"
+        )
+    if not path.parent.is_dir():
+        raise UsageError(f"{option} {path}: there is no directory {path.parent}; make it first")
