@@ -5,14 +5,14 @@ A diagnostic of credit assignment, not something that a lab could measure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lrplan.simulate.credits import Credit, KnownMinimum, Observed, Visit
+from lrplan.simulate.credits import Credit, KnownMinimum, Observed, Operation, Visit
 from lrplan.simulate.credits.backpropagation import Backpropagation
 from lrplan.simulate.network import Network, Pass
 from lrplan.simulate.tasks import Task
@@ -92,7 +92,7 @@ def _errors(
     labels: Tensor,
     credit: Credit,
     feedback: Mapping[str, Tensor],
-) -> tuple[dict[str, Tensor], dict[str, Sequence[Visit]], dict[str, Any]]:
+) -> tuple[dict[str, Tensor], dict[str, list[Visit]], dict[str, Operation]]:
     """Return the error at each layer's drive, what each saw, and what each does."""
     params = {k: p.detach() for k, p in params.items()}
     first = Pass(params, backward=feedback, credit=credit)
