@@ -71,7 +71,7 @@ class RuleContract(Contract):
             assert isinstance(value, bool | int | float), f"{key} is neither number nor switch"
         assert rule.with_settings({}) == rule
         for key, value in settings.items():
-            other = (not value) if isinstance(value, bool) else value / 2 + 0.125
+            other = _another(value)
             changed = rule.with_settings({key: other})
             assert changed.settings() == settings | {key: other}
             assert self._rule().settings() == settings, "the registered rule was changed"
@@ -95,3 +95,10 @@ class RuleContract(Contract):
                 assert np.isfinite(trained.arrays[key]).all(), f"{key} is not finite {where}"
             moved = trained.arrays["synapses"]
             assert (moved[:, 0] != moved[:, -1]).any(axis=-1).all(), f"a layer stayed {where}"
+
+
+def _another(value: bool | int | float) -> bool | int | float:
+    """Return another value of a setting, of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    return value + 1 if isinstance(value, int) else value / 2 + 0.125

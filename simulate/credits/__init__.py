@@ -18,6 +18,7 @@ from lrplan.simulate.credits._operations import Conv, Linear, Operation, carry_b
 __all__ = [
     "Conv",
     "Credit",
+    "KnownMinimum",
     "LearnedFeedback",
     "Linear",
     "Observed",
@@ -86,6 +87,15 @@ class LearnedFeedback(Protocol):
 
     def update_backward(self, seen: Observed) -> Tensor:
         """Return the step of B, which is scaled by the schedule of the learning rate alone."""
+        ...
+
+
+@runtime_checkable
+class KnownMinimum(Protocol):
+    """A credit whose backward weights descend a loss with one minimum."""
+
+    def minimiser(self, seen: Observed) -> Tensor:
+        """Return the B at which the loss is least for these examples."""
         ...
 
 

@@ -26,6 +26,9 @@ class Storage:
         Held-out images over which the observables are averaged.
     bits : {8, 16}
         Integers with a stored scale, or half-precision floats, in the packed cohort.
+    angles : bool
+        Whether to measure how well errors and backward weights align, and write a table of it
+        beside the cohort.
     """
 
     populations: str = "positions"
@@ -36,6 +39,7 @@ class Storage:
     pair_stimuli: int = 4
     validation: int = 64
     bits: int = 8
+    angles: bool = False
 
 
 def stored_observables() -> list[Observable]:

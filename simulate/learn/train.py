@@ -14,6 +14,7 @@ from torch import Tensor
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import UsageError
 from lrplan.simulate.architectures import architectures
+from lrplan.simulate.learn.angles import angles
 from lrplan.simulate.learn.batches import Batches
 from lrplan.simulate.learn.divergence import has_diverged, root_mean_squares
 from lrplan.simulate.learn.learning import Learners, rule_order, stacked, way_back_key
@@ -39,11 +40,14 @@ class Trained:
         What was trained.
     populations : list of Population
         The stored layers.
+    layers : tuple of str
+        All weighted layers, in the order in which a signal passes them.
     arrays : dict of str to numpy.ndarray
         ``responses`` (population, checkpoint, stimulus, unit), ``synapses``, ``paired``,
         ``observables``, ``performance``, ``loss``, ``examples`` (checkpoint,), and ``chance`` and
         ``held_out`` (), as `Performance.behind`. Populations with fewer units than asked are
-        padded with NaN.
+        padded with NaN. With `Storage.angles` also ``angles`` (checkpoint, angle, layer), as
+        `lrplan.simulate.learn.angles`.
     diverged : bool
         Whether it grew out of all bounds, as `has_diverged` says: what is kept of such an
         organism may have gaps.
@@ -51,6 +55,7 @@ class Trained:
 
     spec: OrganismSpec
     populations: list[Population]
+    layers: tuple[str, ...]
     arrays: dict[str, np.ndarray]
     diverged: bool
 
@@ -179,14 +184,19 @@ def train(
 
     kept: list[dict[str, Any]] = []
     sizes = []
+    seen: list[list[np.ndarray]] = []
     for step in range(steps[-1] + 1):
+        if step < steps[-1]:
+            images, labels = next(batches)
         while len(kept) < len(steps) and step == steps[len(kept)]:
             kept.append(_look(learners.params, probes, performance))
             sizes.append(root_mean_squares(learners.params))
+            if storage.angles:
+                # On the batch that comes next; at the end, on the last one.
+                seen.append(_angles(learners, each_rule, images, labels))
             if on_checkpoint is not None:
                 on_checkpoint(len(kept) - 1)
         if step < steps[-1]:
-            images, labels = next(batches)
             learners.learn(images, labels, _share(schedule, step, steps[-1]))
 
     examples = np.asarray(steps, dtype=np.int64) * spec.batch_size
@@ -194,10 +204,13 @@ def train(
     is_weight = np.array([name.endswith(".weight") for name in learners.params])
     on_host = [_as_arrays(snapshot, storage) for snapshot in kept]
     trained = {}
+    layers = tuple(layer.name for layer in network.layers)
     for i, s in enumerate(specs):
         arrays = _of_organism(on_host, i) | {"examples": examples} | performance.behind
+        if storage.angles:
+            arrays["angles"] = np.stack([each[i] for each in seen])
         diverged = has_diverged(every_size[i], is_weight, arrays)
-        trained[s.hash] = Trained(s, probes.populations, arrays, diverged)
+        trained[s.hash] = Trained(s, probes.populations, layers, arrays, diverged)
     return [trained[s.hash] for s in asked]
 
 
@@ -228,6 +241,25 @@ def _look(params: dict[str, Tensor], probes: Probes, performance: Performance) -
         )
         found: dict[str, Any] = torch.utils._pytree.tree_map(_to_host, snapshot)
         return found
+
+
+def _angles(
+    learners: Learners, rules: Sequence[Rule], images: Tensor, labels: Tensor
+) -> list[np.ndarray]:
+    """Return the angles (angle, layer) of each organism of a stack."""
+    return [
+        angles(
+            learners.network,
+            rule.credit,
+            learners.task,
+            learners.settings,
+            {k: p[i] for k, p in learners.params.items()},
+            {k: b[i] for k, b in learners.feedback.items()},
+            images[i],
+            labels[i],
+        )
+        for i, rule in enumerate(rules)
+    ]
 
 
 def _to_host(tensor: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ from filelock import FileLock, Timeout
 
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import UsageError
-from lrplan.simulate.run.pack import pack
+from lrplan.simulate.run.angles import angles_file, write_angles
+from lrplan.simulate.run.pack import pack, read_part
 from lrplan.simulate.run.recipe import Recipe
 
 SUFFIX = ".npz"
@@ -161,7 +162,10 @@ class FinishedOrganisms:
     def pack(self, recipe: Recipe) -> None:
         """Make the cohort of all parts and put it in place; the caller is the only writer."""
         packed = self.path / ("packed.zip" if self.out.suffix == ".zip" else "packed")
-        pack(recipe, [self.file(s) for s in recipe.specs], packed)
+        files = [self.file(s) for s in recipe.specs]
+        pack(recipe, files, packed)
+        if recipe.storage.angles:
+            write_angles(angles_file(self.out), (read_part(file) for file in files))
         os.replace(packed, self.out)
 
     def pack_if_whole(self, recipe: Recipe) -> int:

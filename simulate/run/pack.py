@@ -36,7 +36,9 @@ def part_bytes(trained: Trained, *, device: str = "cpu") -> bytes:
     """
     meta = {
         "spec": json.loads(trained.spec.to_json()),
+        "id": trained.spec.hash,
         "diverged": trained.diverged,
+        "layers": trained.layers,
         "populations": [vars(p) for p in trained.populations],
         "made": {
             "lrplan_version": version("lrplan"),

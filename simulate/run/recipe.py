@@ -280,6 +280,9 @@ def _storage(raw: Mapping[str, Any], origin: str) -> Storage:
                 raise UsageError(
                     f"{origin} [storage]: populations is {value!r}; expected 'positions' or 'all'"
                 )
+        elif key == "angles":
+            if not isinstance(value, bool):
+                raise UsageError(f"{origin} [storage]: angles is {value!r}; expected true or false")
         else:
             whole(value, key, f"{origin} [storage]", least=1)
     if raw.get("bits", 8) not in (8, 16):

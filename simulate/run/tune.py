@@ -9,18 +9,18 @@ not looked at: `lrplan.simulate.learn.parts.validation_split` leaves them out be
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import binom, binomtest
+from scipy.stats import binomtest
 
 from lrplan.arguments import positive_int
+from lrplan.cohort.learned import has_learned
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import UsageError
 from lrplan.simulate.architectures import architectures
-from lrplan.simulate.learn.parts import first_labels
 from lrplan.simulate.learn.storage import Storage
 from lrplan.simulate.learn.train import build, checkpoint_steps, pretrain_epochs
 from lrplan.simulate.run.estimate import Cost, estimate
@@ -40,6 +40,7 @@ from lrplan.simulate.run.tuned import (
     write_whole,
 )
 from lrplan.simulate.run.work import device_named, stacks_of, unfinished
+from lrplan.simulate.tasks import tasks
 from lrplan.threads import threads
 
 __all__ = ["Found", "Plan", "Trial", "Tuning", "plan", "tune"]
@@ -48,8 +49,6 @@ KEPT = Storage(units=8, stimuli=2, synapses=8, pairs=1, pair_stimuli=1, validati
 """What is kept of candidates: enough to see whether they diverged, in little time and space."""
 CHECKPOINTS = 2
 """Candidates are looked at before training and at its end."""
-LEARNED_P = 0.01
-"""Probability of so high a performance by chance, below which an organism has learned."""
 
 Finished = Callable[[OrganismSpec, bool], None]
 
@@ -190,17 +189,26 @@ class _Ground:
         Share of its most frequent class.
     train : int
         Examples to train on.
+    self_supervised : bool
+        Whether performance is that of a probe.
     """
 
     examples: int
     chance: float
     train: int
+    self_supervised: bool
 
-    def learned(self, performance: np.ndarray) -> bool:
-        """Say whether performance (checkpoint,) rose, and to more than guessing would give."""
-        right = round(float(performance[-1]) * self.examples)
-        by_chance = binom.sf(right - 1, self.examples, self.chance)
-        return bool(performance[-1] > performance[0] and by_chance < LEARNED_P)
+    def learned(self, arrays: Mapping[str, np.ndarray]) -> bool:
+        """Say of what was kept of an organism whether it learned, as `has_learned`."""
+        return bool(
+            has_learned(
+                arrays["performance"][None],
+                arrays["loss"][None],
+                np.array([self.chance]),
+                np.array([self.examples]),
+                np.array([self.self_supervised]),
+            )[0]
+        )
 
 
 class _Search:
@@ -298,9 +306,13 @@ class _Search:
                 data = build(spec)[3]
             except UsageError as error:
                 raise UsageError(f"the task {spec.task!r} cannot be tuned: {error}") from None
-            _, counts = np.unique(first_labels(data.test_labels), return_counts=True)
-            chance = counts.max() / counts.sum()
-            self.grounds[key] = _Ground(len(data.test), float(chance), len(data.train))
+            task = tasks.get(spec.task)
+            self.grounds[key] = _Ground(
+                len(data.test),
+                task.chance(data.test_labels),
+                len(data.train),
+                task.objective == "self-supervised",
+            )
         return self.grounds[key]
 
     def run(self, device: str, workers: int, finished: Finished) -> list[Found]:
@@ -388,7 +400,7 @@ class _Search:
             examples=ground.examples,
             loss=loss,
             diverged=diverged,
-            learned=not diverged and all(ground.learned(a["performance"]) for _, a in parts),
+            learned=not diverged and all(ground.learned(a) for _, a in parts),
         )
 
 

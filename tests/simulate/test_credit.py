@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from lrplan.errors import UsageError
 from lrplan.simulate.architectures import Head, architectures
-from lrplan.simulate.credits import Linear, Observed, Visit
+from lrplan.simulate.credits import Conv, Linear, Observed, Visit
 from lrplan.simulate.credits.backpropagation import Backpropagation
 from lrplan.simulate.credits.feedback_alignment import FeedbackAlignment
-from lrplan.simulate.credits.information_alignment import InformationAlignment
+from lrplan.simulate.credits.information_alignment import InformationAlignment, normalised
 from lrplan.simulate.network import Pass, init_backward, init_params
 
 NETWORKS = [
@@ -87,15 +90,19 @@ def test_stacked_gradients_are_those_of_each_organism(network, batch):
 
 
 def test_information_alignment_moves_down_its_published_loss(network, batch):
+    """The way of one step is along the gradient of the published loss, as far as is best."""
     x, _ = batch
     params = tensors(init_params(network, np.random.default_rng(1)))
     backward = tensors(init_backward(network, np.random.default_rng(2)))
-    credit = InformationAlignment()
+    credit = InformationAlignment(steps=1, rate=1.0)
     run = Pass(params, credit=credit, backward=backward)
     network.forward(run, x)
     for name, b in backward.items():
         [visit], op = run.visits[name], run.operations[name]
-        x, z, w = visit.x, visit.z, params[f"{name}.weight"]
+        w = params[f"{name}.weight"]
+        seen = Observed(op, w, b, [visit])
+        x, z = normalised(seen, len(visit.x))
+        assert torch.allclose(op.forward(x, w), z, rtol=0, atol=1e-10)
 
         def loss(b, op=op, x=x, z=z, w=w):
             carried = op.transpose(z, b, x)
@@ -105,20 +112,58 @@ def test_information_alignment_moves_down_its_published_loss(network, batch):
             return credit.amp * amp + credit.null * null + credit.decay * decay
 
         expected = torch.func.grad(loss)(b)
-        found = -credit.update_backward(Observed(op, w, b, [visit]))
+        found = -credit.update_backward(seen)
         scale = (found * expected).sum() / (expected * expected).sum()
         assert scale > 0
         assert torch.allclose(found, scale * expected, rtol=1e-8, atol=1e-12)
-        assert loss(b - found) < loss(b)
+        assert loss(b - found) < min(loss(b), loss(b - 0.9 * found), loss(b - 1.1 * found))
+        least = credit.minimiser(seen)
+        slope = torch.func.grad(loss)(least)
+        assert slope.norm() < 1e-5 * torch.func.grad(loss)(torch.zeros_like(b)).norm()
 
 
-def test_information_alignment_of_a_linear_layer_finds_the_inverse():
+def test_minimum_of_information_alignment_of_a_linear_layer_is_ridge_regression():
     rng = np.random.default_rng(0)
-    w = torch.from_numpy(rng.standard_normal((6, 6)) + 2 * np.eye(6))
-    b = torch.from_numpy(rng.standard_normal((6, 6)))
-    credit = InformationAlignment(decay=0.0, rate=1.0)
-    for _ in range(20_000):
-        x = torch.from_numpy(rng.standard_normal((64, 6)))
-        b = b + credit.update_backward(Observed(Linear(), w, b, [Visit(x, x @ w.T)]))
-    # B stands in the shape of W; errors go back through its transpose.
-    assert torch.allclose(b.T @ w, torch.eye(6, dtype=torch.float64), atol=1e-3)
+    w = torch.from_numpy(rng.standard_normal((5, 8)))
+    x = torch.from_numpy(rng.standard_normal((64, 8)) @ rng.standard_normal((8, 8)) + 3)
+    credit = InformationAlignment(amp=2e-3, null=1e-3, decay=5e-4)
+    seen = Observed(Linear(), w, torch.zeros_like(w), [Visit(x, x @ w.T)])
+    x = x - x.mean(1, keepdim=True)
+    z = x @ w.T
+    scale = (z * z).mean()
+    ridge = 0.5 * 64 * scale * torch.eye(5, dtype=torch.float64)
+    expected = torch.linalg.solve(z.T @ z + ridge, z.T @ x)
+    assert torch.allclose(credit.minimiser(seen), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("op", [Conv(stride=1, padding=1), Conv(stride=2, padding=1), Linear()])
+def test_information_alignment_comes_close_to_its_minimum_in_tens_of_updates(op):
+    """On inputs with a mean far above their spread, which once kept B where it was."""
+    rng = np.random.default_rng(0)
+    shape = (6, 9) if isinstance(op, Linear) else (6, 4, 3, 3)
+    places = () if isinstance(op, Linear) else (8, 8)
+    w = torch.from_numpy(rng.standard_normal(shape) / 3)
+    b = torch.from_numpy(rng.standard_normal(shape) / 3)
+    credit = InformationAlignment()
+    for _ in range(60):
+        x = torch.from_numpy(5 + rng.standard_normal((256, shape[1], *places)))
+        seen = Observed(op, w, b, [Visit(x, op.forward(x, w))])
+        b = b + credit.update_backward(seen)
+    least = credit.minimiser(replace(seen, backward=b))
+    assert (b - least).norm() < 0.3 * least.norm()
+    assert torch.cosine_similarity(b.flatten(), w.flatten(), dim=0) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"rate": 0.0}, "rate is 0.0; expected a share above 0"),
+        ({"rate": 1.5}, "rate is 1.5"),
+        ({"steps": 0}, "steps is 0; expected a whole number"),
+        ({"steps": 1.5}, "steps is 1.5"),
+        ({"decay": -1.0}, "decay is -1.0"),
+    ],
+)
+def test_settings_under_which_feedback_cannot_settle_are_refused(settings, said):
+    with pytest.raises(UsageError, match=said):
+        InformationAlignment(**settings)

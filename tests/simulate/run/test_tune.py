@@ -333,15 +333,6 @@ def test_what_diverged_or_did_not_learn_is_ranked_last_or_left_out(small):
     assert tuning._chosen([ranked[0], ranked[-1]]) is None
 
 
-@pytest.mark.parametrize(
-    ("performance", "learned"),
-    [((0.1, 0.2), True), ((0.1, 0.12), False), ((0.3, 0.2), False), ((0.0, 0.1), False)],
-)
-def test_learned_is_above_the_start_and_above_chance(performance, learned):
-    ground = tuning._Ground(examples=400, chance=0.1, train=1000)
-    assert ground.learned(np.array(performance)) is learned
-
-
 def test_rates_keep_their_ratio_and_the_largest_is_the_one_found(small):
     cell = replace(small.cells[0], rates=(0.02, 0.05))
     assert Found(cell, trial(cell, 0.2, 0.9)).rates == (0.08, 0.2)
