@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ import torch.nn.functional as F
 
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.simulate.credits import Conv
-from lrplan.simulate.learn.batches import Batches
+from lrplan.simulate.learn.batches import Batches, first_images
 from lrplan.simulate.learn.learning import Learners, stacked
 from lrplan.simulate.learn.performance import Performance
 from lrplan.simulate.learn.probes import Probes
@@ -439,30 +440,21 @@ def bound(work: Work) -> dict[str, float]:
     """Return milliseconds and GFLOP/s of the products and convolutions of a step alone."""
     network = build(work.recipe().specs[0])[-1]
     data = load_digits(work.size)
-    visits = trial_pass(network, torch.from_numpy(data.train[:1]))
+    visits = trial_pass(network, first_images(data.train, 1))
     seconds = flops = 0.0
     for i, layer in enumerate(network.layers):
         visit = visits.visits[layer.name][0]
         op = visits.operations[layer.name]
         x = torch.randn(BATCH, *visit.x.shape[1:])
         weight, dz = torch.randn(layer.shape), torch.randn(BATCH, *visit.z.shape[1:])
-        each: list[Callable[[], Any]]
         if isinstance(op, Conv):
             x, weight, dz = (t.to(memory_format=torch.channels_last) for t in (x, weight, dz))
-            both = [i > 0, True, False]
-            places = [[op.stride] * 2, [op.padding] * 2, [1, 1], False, [0, 0], 1]
-            each = [
-                lambda x=x, w=weight, op=op: op.forward(x, w),
-                lambda dz=dz, x=x, w=weight, places=places, both=both: (
-                    torch.ops.aten.convolution_backward(dz, x, w, None, *places, both)
-                ),
-            ]
+            places = ([op.stride] * 2, [op.padding] * 2, [1, 1], False, [0, 0], 1)
+            back = partial(torch.ops.aten.convolution_backward, dz, x, weight, None, *places)
+            each = [partial(op.forward, x, weight), partial(back, [i > 0, True, False])]
         else:
-            each = [
-                lambda x=x, w=weight: x @ w.T,
-                lambda dz=dz, x=x: dz.T @ x,
-                *([lambda dz=dz, w=weight: dz @ w] if i else []),
-            ]
+            each = [partial(F.linear, x, weight), partial(torch.mm, dz.T, x)]
+            each += [partial(torch.mm, dz, weight)] if i else []
         seconds += sum(_least(f) for f in each)
         flops += 2 * dz.numel() * weight[0].numel() * (3 if i else 2)
     return {"ms": seconds * 1e3, "gflops": flops / seconds / 1e9}

@@ -20,7 +20,12 @@ from lrplan.simulate.credits import (
     OwnUpdate,
     Visit,
 )
-from lrplan.simulate.learn.passes import TrainingPass, goes_as_one, over_stack
+from lrplan.simulate.learn.passes import (
+    TrainingPass,
+    goes_as_one,
+    over_stack,
+    with_channels_last,
+)
 from lrplan.simulate.network import Network, trial_pass
 from lrplan.simulate.optimizers import kind, together
 from lrplan.simulate.rules import Rule
@@ -376,7 +381,7 @@ def stacked(
     out = {}
     for k in each[0]:
         t = torch.from_numpy(np.stack([e[k] for e in each])).to(device, dtype)
-        out[k] = _channels_last(t) if t.ndim == 5 else t
+        out[k] = with_channels_last(t) if t.ndim == 5 else t
     return out
 
 
@@ -387,17 +392,7 @@ def channels_last(images: Tensor) -> Tensor:
     """
     organisms, _, channels = images.shape[:3]
     if organisms == 1:
-        return _channels_last(images)
+        return with_channels_last(images)
     together = images.transpose(0, 1).flatten(1, 2)
     together = together.contiguous(memory_format=torch.channels_last)
     return together.unflatten(1, (organisms, channels)).transpose(0, 1)
-
-
-def _channels_last(t: Tensor) -> Tensor:
-    """Lay out (organism, example, channel, row, column) with channels last.
-
-    A single channel needs no copy, but strides that say so: a convolution goes by them.
-    """
-    if t.shape[2] == 1:
-        return t.squeeze(2).contiguous().unsqueeze(-1).movedim(-1, 2)
-    return t.movedim(2, -1).contiguous().movedim(-1, 2)

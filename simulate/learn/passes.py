@@ -37,6 +37,17 @@ def over_stack(function: Callable[..., Any], organisms: int) -> Callable[..., An
     return apply
 
 
+def with_channels_last(t: Tensor) -> Tensor:
+    """Lay out (..., channel, row, column) with channels last.
+
+    A single channel needs no copy, but strides that say so: a convolution goes by them, and what
+    follows it by what it puts out.
+    """
+    if t.shape[-3] == 1:
+        return t.squeeze(-3).contiguous().unsqueeze(-1).movedim(-1, -3)
+    return t.movedim(-3, -1).contiguous().movedim(-1, -3)
+
+
 def goes_as_one(params: Mapping[str, Tensor]) -> bool:
     """Say whether a stack with these parameters (organism, ...) is one pass, without vmap.
 
