@@ -2,7 +2,7 @@
 
 Plain numpy calls one function per statistic, function and layer, that is per population and
 checkpoint, as the obvious code does. The engine takes the same arrays in the same run, on as many
-threads as there are cores. Both results are compared.
+threads as there are cores and on one, in turns. The results are compared.
 
     OMP_NUM_THREADS=1 python benchmarks/observables.py --json observables.json
 """
@@ -63,15 +63,22 @@ def plain(values: np.ndarray, measure: str) -> np.ndarray:
 
 
 def engine(values: np.ndarray, measure: str, workers: int) -> np.ndarray:
-    """Take the same statistics by the families."""
+    """Take the same statistics by the families, of as many populations at a time as share out."""
     [family] = families_of(measure)
+    if workers == 1:
+        return np.asarray(family.compute(values))
     with ThreadPoolExecutor(workers) as pool:
-        return np.stack(list(pool.map(family.compute, values)))
+        return np.concatenate(list(pool.map(family.compute, np.array_split(values, workers))))
 
 
 def timed(function: Any, *given: Any) -> tuple[Any, float]:
     start = time.perf_counter()
     return function(*given), time.perf_counter() - start
+
+
+def _line(what: str, slow: float, quick: float, alone: float) -> str:
+    numbers = f"{slow:14.2f}{quick:14.3f}{slow / quick:14.1f}{alone:14.3f}{slow / alone:14.1f}"
+    return f"{what:10s}{numbers}"
 
 
 def main() -> None:
@@ -85,21 +92,33 @@ def main() -> None:
     chosen = cohort.usable_populations()[: asked.populations]
     rows: list[dict[str, Any]] = []
     print(f"{len(chosen)} populations, {cohort.checkpoints} checkpoints, {threads()} threads")
-    print(f"{'measure':10s}{'plain s':>10s}{'engine s':>10s}{'ratio':>8s}  largest difference")
+    heads = ("plain s", "engine s", "ratio", "one thread s", "ratio", "difference")
+    print(f"{'measure':10s}" + "".join(f"{head:>14s}" for head in heads))
     for measure in MEASURES:
         values = cohort.read(measure, chosen, range(cohort.checkpoints))
         engine(values[:8], measure, threads())
-        runs = [timed(engine, values, measure, threads()) for _ in range(asked.repeats)]
-        quick = float(np.median([s for _, s in runs]))
-        found = runs[0][0]
+        taken: dict[int, list[float]] = {threads(): [], 1: []}
+        for _ in range(asked.repeats):
+            for workers, each in taken.items():
+                found, seconds = timed(engine, values, measure, workers)
+                each.append(seconds)
+        quick, alone = (float(np.median(taken[n])) for n in (threads(), 1))
         expected, slow = timed(plain, values, measure)
         np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-5)
         size = np.maximum(np.abs(expected), 1e-3)
         apart = float((np.abs(found - expected) / size).max())
-        rows.append({"measure": measure, "plain": slow, "engine": quick, "difference": apart})
-        print(f"{measure:10s}{slow:10.2f}{quick:10.3f}{slow / quick:8.1f}  {apart:.1e}", flush=True)
-    slow, quick = (sum(r[k] for r in rows) for k in ("plain", "engine"))
-    print(f"{'all 45':10s}{slow:10.2f}{quick:10.3f}{slow / quick:8.1f}")
+        rows.append(
+            {
+                "measure": measure,
+                "plain": slow,
+                "engine": quick,
+                "alone": alone,
+                "difference": apart,
+            }
+        )
+        print(_line(measure, slow, quick, alone) + f"{apart:14.1e}", flush=True)
+    slow, quick, alone = (sum(r[k] for r in rows) for k in ("plain", "engine", "alone"))
+    print(_line("all 45", slow, quick, alone))
     if asked.json:
         result = {"threads": threads(), "measures": rows, "ratio": slow / quick}
         asked.json.write_text(json.dumps(result, indent=1), encoding="utf-8")

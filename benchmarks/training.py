@@ -1,26 +1,28 @@
-"""Training: organisms per hour of the engine and of a plain PyTorch loop, the same work.
+"""Training on a CPU: the engine and a plain PyTorch loop, the same work.
 
-The work is an organism of so many epochs on `digits` (batch 64), looked at before training and
-after each epoch: responses, synapses, pairs, the 45 observables, performance. Half of the
-organisms learn by backpropagation with momentum, half by feedback alignment.
+The work is organisms that learn `digits` by backpropagation with momentum (batch 64), on two
+processes of one thread each.
 
-- plain loop: the code one would write. nn.Module, torch.optim, one network after another, torch's
-  default number of threads; observables layer by layer with numpy and autograd. Feedback alignment
-  with the layers of BioTorch where it is installed, otherwise with an autograd.Function.
-- two cores: two processes of one thread, stacks as `stack_size` has them, organisms written.
-- stacks: one process of one thread, and the GPU if there is one, at given stack sizes.
+- plain loop: what a user writes: nn.Module, torch.optim, one network after the other.
+- tuned loop: the same with ``fused=True`` and, for convolutions, channels last.
+- engine: the stacks that `lrplan simulate` would train.
 
-Then the share of time that goes into observables and writing, and how the time grows with the
-number of organisms.
+They take turns, and medians of the turns count, with the smallest and largest. Time is that of the
+processors (user and system), which another process on the machine disturbs less, and wall clock.
+"training" is training alone; with "looks" responses, synapses, pairs, the 45 observables and
+performance are taken before training and after each epoch, and the engine writes its organisms.
+All must end at the same accuracy.
 
-    python benchmarks/training.py --json training.json
+The last line of each network is the bound: the products and convolutions of a step alone, in their
+best layout, over and over. What a loop takes beyond is the share that better code could save.
+
+    OMP_NUM_THREADS=1 python benchmarks/training.py --json training.json
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics as stats
 import sys
 import tempfile
@@ -29,6 +31,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -38,26 +41,23 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from lrplan.simulate.architectures import architectures
+from lrplan.cohort.spec import OrganismSpec
+from lrplan.simulate.credits import Conv
+from lrplan.simulate.learn.batches import Batches, first_images
+from lrplan.simulate.learn.learning import Learners, stacked
 from lrplan.simulate.learn.performance import Performance
 from lrplan.simulate.learn.probes import Probes
-from lrplan.simulate.learn.train import train
+from lrplan.simulate.learn.train import build, train
+from lrplan.simulate.network import init_params, trial_pass
 from lrplan.simulate.run.pack import part_bytes
 from lrplan.simulate.run.recipe import Recipe, parse_recipe
-from lrplan.simulate.run.stacks import keep_memory, stack_size
+from lrplan.simulate.run.stacks import keep_memory
+from lrplan.simulate.run.work import stacks_of
 from lrplan.simulate.tasks.digits import load_digits
-
-try:
-    from biotorch.layers.fa import Conv2d as FeedbackConv
-    from biotorch.layers.fa import Linear as FeedbackLinear
-
-    FEEDBACK = "BioTorch's layers"
-except ImportError:
-    FEEDBACK = "own autograd.Function (BioTorch is not installed)"
 
 RECIPE = """
 [grid]
-rule = ["sgdm", "feedback_alignment"]
+rule = "sgdm"
 architecture = "{architecture}"
 task = "digits"
 model_seed = {seeds}
@@ -67,111 +67,67 @@ checkpoints = {checkpoints}
 [architectures.{architecture}]
 {settings}
 """
-SIZES = (1, 8, 32, 128)
-GROWTH = (8, 64, 512)
+BATCH, RATE = 64, 0.05
 LAYERS, STIMULI, VALIDATION, PAIRS, PAIR_STIMULI, UNITS = 3, 8, 64, 18, 4, 512
+SAME_ACCURACY = 0.05
+"""By how much the mean accuracies of loops may differ: organisms differ by their seeds."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """One network and how long it is trained."""
+    """One network and how long so many of it are trained."""
 
     name: str
     architecture: str
     settings: str
     epochs: int
     organisms: int
-    make: Callable[[bool], PlainNetwork]
     size: int | None
 
-    def recipe(self, organisms: int, epochs: int | None = None) -> Recipe:
-        """Return a recipe of so many organisms, half of each rule."""
-        epochs = epochs or self.epochs
-        recipe = parse_recipe(
+    def recipe(self) -> Recipe:
+        """Return the recipe of the organisms."""
+        return parse_recipe(
             RECIPE.format(
                 architecture=self.architecture,
                 settings=self.settings,
-                seeds=list(range(max(1, organisms // 2))),
-                epochs=epochs,
-                checkpoints=epochs + 1,
+                seeds=list(range(self.organisms)),
+                epochs=self.epochs,
+                checkpoints=self.epochs + 1,
             )
         )
-        return Recipe(recipe.name, recipe.specs[:organisms], recipe.storage, recipe.text)
+
+
+WORKS = (
+    Work("MLP 64", "mlp", "width = 64", 8, 32, None),
+    Work("MLP 512", "mlp", "width = 512", 4, 4, None),
+    Work("KNet4", "knet4", "channels = [32, 32, 64]", 4, 2, 16),
+    Work("ResNet-18/16", "resnet18", 'width = 16\nstem = "small"', 3, 2, 16),
+)
+QUICK = (
+    Work("MLP 64", "mlp", "width = 64", 4, 32, None),
+    Work("MLP 512", "mlp", "width = 512", 3, 2, None),
+    Work("KNet4", "knet4", "channels = [32, 32, 64]", 3, 2, 16),
+    Work("ResNet-18/16", "resnet18", 'width = 16\nstem = "small"', 2, 2, 16),
+)
 
 
 # --- the plain loop ------------------------------------------------------------------------------
 
 
-class _Feedback(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, z: torch.Tensor, x: torch.Tensor, module: Any) -> torch.Tensor:
-        ctx.save_for_backward(x)
-        ctx.module = module
-        return z.clone()
-
-    @staticmethod
-    def backward(ctx: Any, dz: torch.Tensor) -> Any:
-        (x,) = ctx.saved_tensors
-        return dz, ctx.module.carry(x, dz), None
-
-
-class _OwnLinear(nn.Linear):
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.register_buffer("feedback", torch.empty_like(self.weight))
-        nn.init.kaiming_normal_(self.feedback)
-
-    def carry(self, x: torch.Tensor, dz: torch.Tensor) -> torch.Tensor:
-        return dz @ self.feedback
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return _Feedback.apply(super().forward(x.detach()), x, self)
-
-
-class _OwnConv(nn.Conv2d):
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.register_buffer("feedback", torch.empty_like(self.weight))
-        nn.init.kaiming_normal_(self.feedback)
-
-    def carry(self, x: torch.Tensor, dz: torch.Tensor) -> torch.Tensor:
-        return nn.grad.conv2d_input(
-            x.shape, self.feedback, dz, stride=self.stride, padding=self.padding
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return _Feedback.apply(super().forward(x.detach()), x, self)
-
-
-if FEEDBACK.startswith("own"):
-    FeedbackLinear, FeedbackConv = _OwnLinear, _OwnConv
-
-
-class PlainNetwork(nn.Module):
-    """A network whose `observed` modules take in and put out what is to be stored."""
-
-    observed: list[tuple[nn.Module, nn.Module]]
-
-    def __init__(self, feedback: bool) -> None:
-        super().__init__()
-        self.linear = FeedbackLinear if feedback else nn.Linear
-        self.conv = FeedbackConv if feedback else nn.Conv2d
-
-
-class PlainMLP(PlainNetwork):
+class PlainMLP(nn.Module):
     """Three hidden layers."""
 
-    def __init__(self, feedback: bool, width: int) -> None:
-        super().__init__(feedback)
+    def __init__(self, width: int) -> None:
+        super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         fan_in = 64
         self.observed = []
         for _ in range(3):
-            block = [self.linear(fan_in, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
+            block = [nn.Linear(fan_in, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
             self.observed.append((block[0], block[-1]))
             layers += block
             fan_in = width
-        layers.append(self.linear(width, 10))
+        layers.append(nn.Linear(width, 10))
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -179,24 +135,24 @@ class PlainMLP(PlainNetwork):
         return self.body(x)
 
 
-class PlainKNet(PlainNetwork):
+class PlainKNet(nn.Module):
     """Three convolutions."""
 
-    def __init__(self, feedback: bool) -> None:
-        super().__init__(feedback)
+    def __init__(self) -> None:
+        super().__init__()
         layers: list[nn.Module] = []
         fan_in = 1
         self.observed = []
         for width in (32, 32, 64):
             block = [
-                self.conv(fan_in, width, 5, padding=2, bias=False),
+                nn.Conv2d(fan_in, width, 5, padding=2, bias=False),
                 nn.BatchNorm2d(width),
                 nn.ReLU(),
             ]
             self.observed.append((block[0], block[-1]))
             layers += [*block, nn.MaxPool2d(2)]
             fan_in = width
-        self.body = nn.Sequential(*layers, nn.Flatten(), self.linear(64 * 2 * 2, 10))
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 2 * 2, 10))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return class scores."""
@@ -204,17 +160,17 @@ class PlainKNet(PlainNetwork):
 
 
 class _PlainBlock(nn.Module):
-    def __init__(self, conv: Any, fan_in: int, width: int, stride: int) -> None:
+    def __init__(self, fan_in: int, width: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = conv(fan_in, width, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(fan_in, width, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
-        self.conv2 = conv(width, width, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.shortcut = nn.Sequential()
         if stride > 1:
             self.shortcut = nn.Sequential(
-                conv(fan_in, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width)
+                nn.Conv2d(fan_in, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width)
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -222,23 +178,23 @@ class _PlainBlock(nn.Module):
         return self.relu2(self.bn2(self.conv2(y)) + self.shortcut(x))
 
 
-class PlainResNet18(PlainNetwork):
+class PlainResNet18(nn.Module):
     """Eight blocks with the stem for small images."""
 
-    def __init__(self, feedback: bool, width: int) -> None:
-        super().__init__(feedback)
+    def __init__(self, width: int) -> None:
+        super().__init__()
         relu = nn.ReLU()
         self.stem = nn.Sequential(
-            self.conv(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), relu
+            nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), relu
         )
         blocks, fan_in = [], width
         for stage in range(4):
             for i in range(2):
                 channels = width * 2**stage
-                blocks.append(_PlainBlock(self.conv, fan_in, channels, 2 if stage and not i else 1))
+                blocks.append(_PlainBlock(fan_in, channels, 2 if stage and not i else 1))
                 fan_in = channels
         self.blocks = nn.Sequential(*blocks)
-        self.readout = self.linear(fan_in, 10)
+        self.readout = nn.Linear(fan_in, 10)
         self.observed = [
             (blocks[1].conv1, blocks[1].relu1),
             (blocks[3].conv1, blocks[3].relu1),
@@ -250,28 +206,53 @@ class PlainResNet18(PlainNetwork):
         return self.readout(self.blocks(self.stem(x)).mean((2, 3)))
 
 
-def plain_organism(work: Work, feedback: bool, seed: int) -> dict[str, Any]:
-    """Train one network and look at it after each epoch, in the obvious way."""
+def plain_network(work: Work) -> Any:
+    if work.architecture == "mlp":
+        return PlainMLP(int(work.settings.split()[-1]))
+    return PlainKNet() if work.architecture == "knet4" else PlainResNet18(16)
+
+
+def plain_organism(work: Work, seed: int, tuned: bool, looks: bool) -> float:
+    """Train one network in the obvious way and return its accuracy."""
     torch.manual_seed(seed)
     data = load_digits(work.size)
     images, labels = torch.from_numpy(data.train), torch.from_numpy(data.train_labels)
-    model = work.make(feedback)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True)
-    steps = work.epochs * (len(images) // 64)
+    model = plain_network(work)
+    if tuned and work.size is not None:
+        model = model.to(memory_format=torch.channels_last)
+        # Images of one channel: only strides tell channels last from first.
+        images = images.squeeze(1).unsqueeze(-1).movedim(-1, 1)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=RATE, momentum=0.9, nesterov=True, fused=True if tuned else None
+    )
+    steps = work.epochs * (len(images) // BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     samples = np.random.default_rng(seed)
-    kept = [plain_look(model, data, samples)]
+    if looks:
+        plain_look(model, data, samples)
     for _ in range(work.epochs):
         model.train()
         order = torch.randperm(len(images))
-        for i in range(len(images) // 64):
-            batch = order[i * 64 : (i + 1) * 64]
+        for i in range(len(images) // BATCH):
+            batch = order[i * BATCH : (i + 1) * BATCH]
             optimizer.zero_grad()
             F.cross_entropy(model(images[batch]), labels[batch]).backward()
             optimizer.step()
             schedule.step()
-        kept.append(plain_look(model, data, samples))
-    return {k: np.stack([one[k] for one in kept]) for k in ("performance", "loss", "observables")}
+        if looks:
+            found = plain_look(model, data, samples)["performance"]
+    if not looks:
+        model.eval()
+        with torch.no_grad():
+            right = model(torch.from_numpy(data.test)).argmax(1) == torch.from_numpy(
+                data.test_labels
+            )
+        found = right.float().mean().item()
+    return float(found)
+
+
+def plain_organisms(work: Work, seeds: list[int], tuned: bool, looks: bool) -> list[float]:
+    return [plain_organism(work, seed, tuned, looks) for seed in seeds]
 
 
 def plain_statistics(values: np.ndarray) -> np.ndarray:
@@ -292,7 +273,7 @@ def plain_statistics(values: np.ndarray) -> np.ndarray:
     return np.stack(out, -1)
 
 
-def plain_look(model: PlainNetwork, data: Any, rng: np.random.Generator) -> dict[str, Any]:
+def plain_look(model: Any, data: Any, rng: np.random.Generator) -> dict[str, Any]:
     """Return what is stored at a checkpoint."""
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     model.train()
@@ -354,39 +335,153 @@ def plain_look(model: PlainNetwork, data: Any, rng: np.random.Generator) -> dict
 # --- the engine ----------------------------------------------------------------------------------
 
 
+def train_alone(work: Work, specs: list[OrganismSpec]) -> list[float]:
+    """Train a stack without looking at it, and return the accuracies."""
+    device, dtype = torch.device("cpu"), torch.float32
+    rule, task, settings, data, network = build(specs[0])
+    params = stacked([init_params(network, s.rng("weights")) for s in specs], device, dtype)
+    rates = torch.tensor([s.learning_rate for s in specs])
+    learners = Learners(network, [rule] * len(specs), task, settings, params, {}, rates)
+    batches = Batches(specs, task, settings, data, work.epochs, device, dtype)
+    for step, (images, labels) in enumerate(batches):
+        learners.learn(images, labels, 0.5 * (1 + np.cos(np.pi * step / batches.steps)))
+    probes = Probes(network, specs, work.recipe().storage, task, data, device)
+    performance = Performance(task, settings, data, device, dtype)
+    with torch.no_grad():
+        statistics = probes.batch_statistics(params)
+        found = performance(lambda images: probes.evaluate(params, statistics, images), len(specs))
+    return [float(p) for p in found["performance"]]
+
+
+def train_and_write(work: Work, specs: list[OrganismSpec]) -> list[float]:
+    """Train a stack, look at it and write it, and return the accuracies."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for one in train(specs, work.recipe().storage):
+            (Path(folder) / one.spec.hash).write_bytes(part_bytes(one))
+            found.append(float(one.arrays["performance"][-1]))
+    return found
+
+
 def start_worker() -> None:
     torch.set_num_threads(1)
     keep_memory()
 
 
-def train_and_write(specs: list[Any], storage: Any, device: str = "cpu") -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        for one in train(specs, storage, device=device):
-            (Path(folder) / one.spec.hash).write_bytes(part_bytes(one))
+def _timed(function: Callable[..., list[float]], *given: Any) -> tuple[list[float], float]:
+    start = time.process_time()
+    return function(*given), time.process_time() - start
 
 
-def two_cores(pool: ProcessPoolExecutor, recipe: Recipe) -> tuple[float, int]:
-    """Return seconds, and the size of stacks, for all organisms of a recipe on two processes."""
-    size = min(stack_size(recipe.specs, recipe.storage, "cpu"), -(-len(recipe.specs) // 2))
-    specs = list(recipe.specs)
-    stacks = [specs[i : i + size] for i in range(0, len(specs), size)]
+@dataclass
+class Turn:
+    """What one turn of a loop took, for each organism, and reached."""
+
+    processor: float
+    wall: float
+    accuracy: float
+
+
+def turn(pool: ProcessPoolExecutor, function: Any, pieces: list[tuple[Any, ...]]) -> Turn:
+    """Let two processes do the pieces."""
     start = time.perf_counter()
-    for done in [pool.submit(train_and_write, s, recipe.storage) for s in stacks]:
-        done.result()
-    return time.perf_counter() - start, size
+    done = [f.result() for f in [pool.submit(_timed, function, *piece) for piece in pieces]]
+    wall = time.perf_counter() - start
+    accuracies = [a for found, _ in done for a in found]
+    count = len(accuracies)
+    return Turn(sum(s for _, s in done) / count, wall / count, float(np.mean(accuracies)))
+
+
+def loops(work: Work, looks: bool) -> dict[str, tuple[Any, list[tuple[Any, ...]]]]:
+    """Return the function and the pieces of work of each loop."""
+    halves = [list(range(work.organisms))[i::2] for i in range(2)]
+    recipe = work.recipe()
+    specs = stacks_of(recipe.specs, recipe.storage, "cpu")
+    return {
+        "plain": (plain_organisms, [(work, half, False, looks) for half in halves]),
+        "tuned": (plain_organisms, [(work, half, True, looks) for half in halves]),
+        "engine": (train_and_write if looks else train_alone, [(work, s) for s in specs]),
+    }
+
+
+def measure(work: Work, looks: bool, pool: ProcessPoolExecutor, repeats: int) -> dict[str, Any]:
+    """Let the loops take turns and print what they took."""
+    turns: dict[str, list[Turn]] = {}
+    for _ in range(repeats):
+        for name, (function, pieces) in loops(work, looks).items():
+            turns.setdefault(name, []).append(turn(pool, function, pieces))
+    steps = work.epochs * (1437 // BATCH)
+    accuracy = {name: stats.mean(t.accuracy for t in each) for name, each in turns.items()}
+    row: dict[str, Any] = {"accuracy": accuracy}
+    print(f"{work.name:13s} {'looks' if looks else 'training':9s}", end="")
+    for name, each in turns.items():
+        row[f"{name}_ms"] = stats.median(t.processor for t in each) / steps * 1e3
+        print(f" {name} {row[f'{name}_ms']:7.3f}", end="")
+    print(" ms a step;", end="")
+    for against in ("plain", "tuned"):
+        for clock in ("processor", "wall"):
+            ratios = [
+                getattr(a, clock) / getattr(b, clock)
+                for a, b in zip(turns[against], turns["engine"], strict=True)
+            ]
+            middle, low, high = stats.median(ratios), min(ratios), max(ratios)
+            row[f"{against}_{clock}"] = [middle, low, high]
+            print(f" {against}/engine {clock} {middle:.2f} ({low:.2f} to {high:.2f})", end="")
+    print("; accuracy " + ", ".join(f"{a:.3f}" for a in accuracy.values()), flush=True)
+    if max(accuracy.values()) - min(accuracy.values()) > SAME_ACCURACY:
+        raise SystemExit(f"{work.name}: the loops do not learn the same: {accuracy}")
+    return row
+
+
+# --- the bound and the shares --------------------------------------------------------------------
+
+
+def bound(work: Work) -> dict[str, float]:
+    """Return milliseconds and GFLOP/s of the products and convolutions of a step alone."""
+    network = build(work.recipe().specs[0])[-1]
+    data = load_digits(work.size)
+    visits = trial_pass(network, first_images(data.train, 1))
+    seconds = flops = 0.0
+    for i, layer in enumerate(network.layers):
+        visit = visits.visits[layer.name][0]
+        op = visits.operations[layer.name]
+        x = torch.randn(BATCH, *visit.x.shape[1:])
+        weight, dz = torch.randn(layer.shape), torch.randn(BATCH, *visit.z.shape[1:])
+        if isinstance(op, Conv):
+            x, weight, dz = (t.to(memory_format=torch.channels_last) for t in (x, weight, dz))
+            places = ([op.stride] * 2, [op.padding] * 2, [1, 1], False, [0, 0], 1)
+            back = partial(torch.ops.aten.convolution_backward, dz, x, weight, None, *places)
+            each = [partial(op.forward, x, weight), partial(back, [i > 0, True, False])]
+        else:
+            each = [partial(F.linear, x, weight), partial(torch.mm, dz.T, x)]
+            each += [partial(torch.mm, dz, weight)] if i else []
+        seconds += sum(_least(f) for f in each)
+        flops += 2 * dz.numel() * weight[0].numel() * (3 if i else 2)
+    return {"ms": seconds * 1e3, "gflops": flops / seconds / 1e9}
+
+
+def _least(function: Callable[[], Any], repeats: int = 30) -> float:
+    function()
+    found = []
+    with torch.no_grad():
+        for _ in range(repeats):
+            start = time.process_time()
+            function()
+            found.append(time.process_time() - start)
+    return min(found)
 
 
 @contextmanager
 def timed(owner: Any, name: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Add up the time that a function takes; functions within it are not counted twice."""
+    """Add up the processor time that a function takes."""
     original = getattr(owner, name)
 
     def wrapped(*args: Any, **options: Any) -> Any:
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             return original(*args, **options)
         finally:
-            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+            seconds[name] = seconds.get(name, 0.0) + time.process_time() - start
 
     setattr(owner, name, wrapped)
     try:
@@ -395,20 +490,19 @@ def timed(owner: Any, name: str, seconds: dict[str, float]) -> Iterator[None]:
         setattr(owner, name, original)
 
 
-def shares(work: Work, organisms: int) -> dict[str, float]:
+def shares(work: Work) -> dict[str, float]:
     """Return the share of one process's time that each part takes."""
-    recipe = work.recipe(organisms)
+    recipe = work.recipe()
     seconds: dict[str, float] = {}
-    storage = recipe.storage
     with (
         timed(Probes, "batch_statistics", seconds),
         timed(Probes, "measure", seconds),
         timed(Performance, "__call__", seconds),
         timed(sys.modules[__name__], "part_bytes", seconds),
     ):
-        start = time.perf_counter()
-        train_and_write(list(recipe.specs), storage)
-        total = time.perf_counter() - start
+        start = time.process_time()
+        train_and_write(work, stacks_of(recipe.specs, recipe.storage, "cpu")[0])
+        total = time.process_time() - start
     looked = sum(seconds.get(k, 0.0) for k in ("batch_statistics", "measure"))
     return {
         "observables": looked / total,
@@ -417,114 +511,37 @@ def shares(work: Work, organisms: int) -> dict[str, float]:
     }
 
 
-# --- the table -----------------------------------------------------------------------------------
-
-
-def works(quick: bool) -> list[Work]:
-    part = 4 if quick else 1
-    found = [
-        Work("MLP 64", "mlp", "width = 64", 20 // part, 64 // part, _mlp(64), None),
-        Work("MLP 512", "mlp", "width = 512", 8 // part, 8 // part, _mlp(512), None),
-        Work("KNet4", "knet4", "channels = [32, 32, 64]", 4 // part, 4, PlainKNet, 16),
-    ]
-    if "resnet18" in architectures.names():
-        settings = 'width = 16\nstem = "small"'
-        found.append(Work("ResNet-18/16", "resnet18", settings, 2 // min(2, part), 2, _resnet, 16))
-    return found
-
-
-def _mlp(width: int) -> Callable[[bool], PlainNetwork]:
-    return lambda feedback: PlainMLP(feedback, width)
-
-
-def _resnet(feedback: bool) -> PlainNetwork:
-    return PlainResNet18(feedback, 16)
-
-
-def per_hour(organisms: int, seconds: float) -> float:
-    return organisms * 3600 / seconds
-
-
-def measure_work(work: Work, pool: ProcessPoolExecutor, asked: Any) -> dict[str, Any]:
-    row: dict[str, Any] = {"network": work.name, "epochs": work.epochs}
-    plain, engine = [], []
-    for repeat in range(asked.repeats):
-        torch.set_num_threads(os.cpu_count() or 1)
-        start = time.perf_counter()
-        for feedback in (False, True):
-            found = plain_organism(work, feedback, repeat)
-        plain.append(per_hour(2, time.perf_counter() - start))
-        torch.set_num_threads(1)
-        recipe = work.recipe(work.organisms)
-        seconds, size = two_cores(pool, recipe)
-        engine.append(per_hour(len(recipe.specs), seconds))
-    row["plain"] = stats.median(plain)
-    row["plain_performance"] = float(found["performance"][-1])
-    row["two_cores"], row["stack"] = stats.median(engine), size
-    row["gain"] = row["two_cores"] / row["plain"]
-    print(
-        f"{work.name:13s} {work.epochs:3d} epochs | plain loop {row['plain']:9.0f} | two cores "
-        f"{row['two_cores']:9.0f} (stacks of {size}) = {row['gain']:.1f} x",
-        flush=True,
-    )
-    for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
-        row[f"stacks_{device}"] = each = {}
-        last = 0.0
-        for size in SIZES:
-            if last * size / 2 > asked.patience:
-                each[size] = None
-                continue
-            recipe = work.recipe(max(2, size))
-            specs = list(recipe.specs)[:size]
-            try:
-                train_and_write(list(work.recipe(2, 1).specs)[:1], recipe.storage, device)
-                start = time.perf_counter()
-                train_and_write(specs, recipe.storage, device)
-            except (torch.cuda.OutOfMemoryError, MemoryError):
-                each[size] = None
-                continue
-            seconds = time.perf_counter() - start
-            last = seconds / size
-            each[size] = per_hour(size, seconds)
-        words = "  ".join(
-            f"{s}: {'left out' if v is None else format(v, '.0f')}" for s, v in each.items()
-        )
-        print(f"{'':13s} one {'core' if device == 'cpu' else 'GPU'}, by stack size: {words}")
-    row["shares"] = shares(work, 2 if work.size else 8)
-    print(
-        f"{'':13s} share of time: observables {row['shares']['observables']:.1%}, writing "
-        f"{row['shares']['writing']:.1%}, held-out performance {row['shares']['performance']:.1%}",
-        flush=True,
-    )
-    return row
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a quarter of the epochs, once")
-    parser.add_argument("--repeats", type=int, default=None, help="of which the median is taken")
-    parser.add_argument("--patience", type=float, default=40.0, help="seconds for one stack size")
+    parser.add_argument("--quick", action="store_true", help="fewer epochs, one turn each")
+    parser.add_argument("--repeats", type=int, help="turns of each loop (default 5)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of these networks")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    asked.repeats = asked.repeats or (1 if asked.quick else 3)
-    keep_memory()
-    made = works(asked.quick)
-    print(f"organisms per hour; {os.cpu_count()} cores, torch {torch.__version__}")
-    print(f"plain loop: feedback alignment with {FEEDBACK}\n")
-    out: dict[str, Any] = {"torch": str(torch.__version__), "cores": os.cpu_count()}
-    out["feedback_alignment"] = FEEDBACK
+    repeats = asked.repeats or (1 if asked.quick else 5)
+    start_worker()
+    out: dict[str, Any] = {"torch": str(torch.__version__), "repeats": repeats}
+    print(f"two processes of one thread each, torch {torch.__version__}, {repeats} turns")
     with ProcessPoolExecutor(2, mp_context=get_context("spawn"), initializer=start_worker) as pool:
-        for work in made:
-            two_cores(pool, work.recipe(4, 1))
-        out["networks"] = [measure_work(work, pool, asked) for work in made]
-        print("\nseconds on two cores by number of organisms, MLP 64, 4 epochs")
-        out["growth"] = {}
-        for organisms in GROWTH[: 2 if asked.quick else None]:
-            seconds, size = two_cores(pool, made[0].recipe(organisms, 4))
-            out["growth"][organisms] = seconds
+        for work in QUICK if asked.quick else WORKS:
+            if asked.only and work.name not in asked.only:
+                continue
+            for function, pieces in loops(QUICK[0], True).values():
+                turn(pool, function, pieces)  # imports, data
+            row = out[work.name] = {
+                "training": measure(work, False, pool, repeats),
+                "looks": measure(work, True, pool, repeats),
+                "bound": bound(work),
+                "shares": shares(work),
+            }
+            ms, rate = row["bound"]["ms"], row["bound"]["gflops"]
             print(
-                f"{organisms:5d} organisms, stacks of {size:3d}: {seconds:6.2f} s, "
-                f"{seconds / organisms * 1e3:.1f} ms each",
+                f"{work.name:13s} bound     products and convolutions alone {ms:.3f} ms a step "
+                f"({rate:.0f} GFLOP/s): plain/bound {row['training']['plain_ms'] / ms:.1f}, "
+                f"engine/bound {row['training']['engine_ms'] / ms:.1f}\n"
+                f"{work.name:13s} shares    observables {row['shares']['observables']:.1%}, "
+                f"writing {row['shares']['writing']:.1%}, held-out performance "
+                f"{row['shares']['performance']:.1%}",
                 flush=True,
             )
     if asked.json is not None:

@@ -8,8 +8,8 @@ recorded population by population under one design by `observe_cohort`, and unde
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from lrplan.measure.trajectories import Trajectories
 from lrplan.measure.virtual import Samples, check_held, draw_key, usable
 from lrplan.registry import nearest
 from lrplan.terms import MEASURES, UNIT_DIMS
-from lrplan.threads import threads
+from lrplan.threads import in_threads
 
 if TYPE_CHECKING:
     from lrplan.cohort import Cohort
@@ -143,8 +143,7 @@ def observe(
             parts.append(observed)
         return np.concatenate(parts, axis=-1)
 
-    with ThreadPoolExecutor(threads()) as pool:
-        values = np.stack(list(pool.map(one, range(count))))
+    values = np.stack(in_threads(one, range(count)))
     labels = {
         str(name): c.values
         for name, c in recording.data.coords.items()
@@ -337,9 +336,7 @@ def observe_designs(
     order = np.argsort(populations, kind="stable")
     for measure in design.measures:
         samples = Samples(cohort, design, measure, populations, key)
-        with ThreadPoolExecutor(threads()) as pool:
-            for _ in pool.map(lambda p, s=samples, m=measure: observed.fill(s, m, p), order):
-                pass
+        in_threads(partial(observed.fill, samples, measure), order)
     return observed
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
 from lrplan.measure.recording import DIMS, Recording, padded
 from lrplan.randomness import keyed_rng
-from lrplan.threads import threads
+from lrplan.threads import in_threads
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
@@ -91,8 +90,7 @@ def record(
                 measured = samples.trials(place, design.unit_count, design.noise, kept, sessions)
             return samples.cut(measured, design.unit_count, place)
 
-        with ThreadPoolExecutor(threads()) as pool:
-            recorded = list(pool.map(one, range(len(chosen))))
+        recorded = in_threads(one, range(len(chosen)))
         name = measure if kept is None else "trials"
         variables[name] = (DIMS[name], padded(recorded))
     coords |= {"animal": coords["organism"], "area": coords["layer"]}

@@ -49,6 +49,15 @@ class OptimizerContract(Contract):
             assert torch.equal(value[0], params[key][0]), "a rate of 0 moved a weight"
             assert not torch.equal(value[1], params[key][1]), "a rate of 0.01 moved nothing"
 
+    def test_one_rate_for_all_is_that_rate_for_each(self) -> None:
+        """Organisms that share their rate are stepped with one number."""
+        _, _, each = _stepped(self.name, [1, 1])
+        _, _, together = _stepped(self.name, [1, 1], one_rate=True)
+        for key, value in each.items():
+            assert torch.allclose(together[key], value, rtol=0, atol=1e-10), (
+                f"{key} moves otherwise at a rate that is one number"
+            )
+
     def test_what_was_not_given_stays(self) -> None:
         """A step may write to what it is given, which are copies here."""
         params, kept, _ = _stepped(self.name, [0, 1, 2])
@@ -56,7 +65,9 @@ class OptimizerContract(Contract):
             assert torch.equal(value, kept[key]), "a step changed tensors that it was not given"
 
 
-def _stepped(name: str, chosen: list[int]) -> tuple[dict[str, Tensor], ...]:
+def _stepped(
+    name: str, chosen: list[int], *, one_rate: bool = False
+) -> tuple[dict[str, Tensor], ...]:
     """Return the parameters of a stack, a copy made before, and some organisms after four steps."""
     rng = np.random.default_rng(0)
 
@@ -69,7 +80,7 @@ def _stepped(name: str, chosen: list[int]) -> tuple[dict[str, Tensor], ...]:
     optimizer = optimizers.get(name)()
     mine = {k: v[chosen] for k, v in params.items()}
     state = optimizer.init(mine)
-    rates = torch.tensor(RATES, dtype=torch.float64)[chosen]
+    rates = torch.tensor(RATES, dtype=torch.float64)[chosen[0] if one_rate else chosen]
     for step in gradients:
         grads = {k: v[chosen] for k, v in step.items()}
         mine, state = optimizer.step(mine, grads, state, rates)

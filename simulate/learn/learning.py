@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,12 @@ from lrplan.simulate.credits import (
     OwnUpdate,
     Visit,
 )
-from lrplan.simulate.learn.passes import TrainingPass, goes_as_one, over_stack
+from lrplan.simulate.learn.passes import (
+    TrainingPass,
+    goes_as_one,
+    over_stack,
+    with_channels_last,
+)
 from lrplan.simulate.network import Network, trial_pass
 from lrplan.simulate.optimizers import kind, together
 from lrplan.simulate.rules import Rule
@@ -40,7 +46,40 @@ def way_back_key(credit: Credit) -> str:
 
 def rule_order(rule: Rule) -> str:
     """Return a key that, sorted by, puts rules that are worked on together side by side."""
-    return repr((kind(rule.optimizer), rule.credit))
+    return repr((kind(rule.optimizer), rule.credit, rule.optimizer))
+
+
+@dataclass
+class _Updates:
+    """Organisms that one call of an optimizer updates.
+
+    Parameters
+    ----------
+    rows : slice
+        Which of the stack.
+    optimizer : Optimizer
+        With the settings that all share, or those of each.
+    rate : int or slice
+        Where their learning rate stands, or that of each.
+    params : dict of str to Tensor
+        Views of their parameters.
+    state : Any
+        The optimizer's.
+    """
+
+    rows: slice
+    optimizer: Any
+    rate: int | slice
+    params: dict[str, Tensor]
+    state: Any
+
+    def step(self, grads: dict[str, Tensor], rates: Tensor) -> None:
+        """Update the parameters in place, by gradients and at rates of the whole stack."""
+        mine = {k: g[self.rows] for k, g in grads.items()}
+        new, self.state = self.optimizer.step(self.params, mine, self.state, rates[self.rate])
+        for name, p in self.params.items():
+            if new[name] is not p:
+                p.copy_(new[name])
 
 
 class Learners:
@@ -51,7 +90,8 @@ class Learners:
     network : Network
         Shared by the stack.
     rules : sequence of Rule
-        One per organism, in the order of `rule_order`, with equal `way_back_key`.
+        One per organism, in the order of `rule_order`, with equal `way_back_key`. Of neighbours
+        with equal rules and learning rates one call of the optimizer updates all.
     task, settings : Task, dict
         What they learn.
     params, feedback : dict of str to Tensor (organism, ...)
@@ -76,8 +116,7 @@ class Learners:
         half: torch.dtype | None = None,
     ) -> None:
         self.network, self.task, self.settings = network, task, settings
-        self.params = {k: p.requires_grad_() for k, p in params.items()}
-        self.feedback = feedback
+        self.params, self.feedback = params, feedback
         self.learning_rates = learning_rates
         self.half = half
         self.organisms = len(rules)
@@ -85,12 +124,16 @@ class Learners:
         self.as_one = goes_as_one(params)
         self.operations: dict[str, Operation] = {}
         self.credit = _credit_of_all(rules)
-        device = learning_rates.device
-        self.optimizers = [
-            (rows, together([r.optimizer for r in rules[rows]], device))
-            for rows in _runs([kind(r.optimizer) for r in rules])
-        ]
-        self.states = [opt.init(self._rows(params, rows)) for rows, opt in self.optimizers]
+        # What is differentiated. One organism alone has no axis for organisms there, through which
+        # each derivative would have to go.
+        alone = self.organisms == 1
+        self.leaves, self.leaves_back = (
+            {k: t.detach().squeeze(0) if alone else t.detach() for k, t in tensors.items()}
+            for tensors in (params, feedback)
+        )
+        for leaf in self.leaves.values():
+            leaf.requires_grad_()
+        self.updates = _updates(rules, learning_rates, params)
         credits = [r.credit for r in rules]
         self.tied = [
             rows
@@ -117,28 +160,38 @@ class Learners:
         if self.convolves:
             images = channels_last(images)
         taps = self._taps(images)
-        if self.as_one:
-            losses, seen, rewards = self._losses(
-                self.params,
-                self.feedback,
-                {name: [t.flatten(0, 1) for t in each] for name, each in taps.items()},
-                images.flatten(0, 1),
-                labels,
-                organisms=self.organisms,
-            )
-        else:
-            args = (self.params, self.feedback, taps, images, labels)
-            losses, seen, rewards = over_stack(self._losses, self.organisms)(*args)
+        losses, seen, rewards = self._losses_of_all(taps, images, labels)
         grads, seen = self._gradients(losses, taps, seen)
         with torch.no_grad():
             for rows, name, change in self._asked(self.updating, "update", seen, rewards):
                 grads[f"{name}.weight"][rows] = -change
             known = {name: seen[name] for name in self.feedback} if self.moving else {}
             moves = self._asked(self.moving, "update_backward", known, rewards)
-            self._step(grads, share)
+            rates = self.learning_rates * share
+            for updates in self.updates:
+                updates.step(grads, rates)
             for rows, name, move in moves:
                 self.feedback[name][rows].add_(move, alpha=share)
             self._tie()
+
+    def _losses_of_all(
+        self, taps: Mapping[str, list[Tensor]], images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Seen, list[Tensor]]:
+        """Return what `_losses` does, each with a first axis for the organism but the losses."""
+        params, back, tree_map = self.leaves, self.leaves_back, torch.utils._pytree.tree_map
+        if self.as_one:
+            taps = {name: [t.flatten(0, 1) for t in each] for name, each in taps.items()}
+            images = images.flatten(0, 1)
+            return self._losses(params, back, taps, images, labels, organisms=self.organisms)
+        if self.organisms == 1:
+            rest = tree_map(lambda t: t.squeeze(0), (taps, images, labels))
+            losses, *others = self._losses(params, back, *rest)
+            seen, rewards = tree_map(lambda t: t[None], others)
+            return losses, seen, rewards
+        found: tuple[Tensor, Seen, list[Tensor]] = over_stack(self._losses, self.organisms)(
+            params, back, taps, images, labels
+        )
+        return found
 
     def _taps(self, images: Tensor) -> dict[str, list[Tensor]]:
         """Return a zero (organism, example, ...) for each drive whose error is to be known."""
@@ -161,12 +214,14 @@ class Learners:
         # Where a way back ends, and at the last of several time steps, nothing arrives.
         ends = bool(taps) or self.credit.way_back == "own"
         found = torch.autograd.grad(
-            losses.sum(), [*self.params.values(), *tapped], materialize_grads=ends
+            losses.sum(), [*self.leaves.values(), *tapped], materialize_grads=ends
         )
-        grads = dict(zip(self.params, found, strict=False))
+        grads = dict(zip(self.leaves, found, strict=False))
         errors = iter(found[len(grads) :])
         for name in taps:
             seen[name] = [visit | {"error": next(errors)} for visit in seen[name]]
+        if self.organisms == 1:
+            grads = {k: g[None] for k, g in grads.items()}
         return grads, seen
 
     def _losses(
@@ -261,28 +316,38 @@ class Learners:
 
         return one
 
-    def _step(self, grads: dict[str, Tensor], share: float) -> None:
-        """Let each optimizer update its organisms."""
-        rates = self.learning_rates * share
-        for i, (rows, optimizer) in enumerate(self.optimizers):
-            mine = self._rows(self.params, rows)
-            new, self.states[i] = optimizer.step(
-                mine, self._rows(grads, rows), self.states[i], rates[rows]
-            )
-            for name, p in mine.items():
-                if new[name] is not p:
-                    p.copy_(new[name])
-
-    def _rows(self, tensors: dict[str, Tensor], rows: slice) -> dict[str, Tensor]:
-        """Return views of some organisms' tensors."""
-        return {k: t.detach()[rows] for k, t in tensors.items()}
-
     def _tie(self) -> None:
         """Give organisms without backward weights of their own the forward ones."""
         with torch.no_grad():
             for rows in self.tied:
                 for name, b in self.feedback.items():
                     b[rows].copy_(self.params[f"{name}.weight"][rows])
+
+
+def _updates(
+    rules: Sequence[Rule], learning_rates: Tensor, params: dict[str, Tensor]
+) -> list[_Updates]:
+    """Share out organisms among calls of optimizers.
+
+    A call for each optimizer and rate is a pass over memory in one kernel. If these are more than
+    the parameters, a call for several, which takes one parameter after the other, is shorter.
+    """
+    made: list[tuple[slice, Any, int | slice]] = []
+    rates = learning_rates.tolist()
+    for rows in _runs([kind(r.optimizer) for r in rules]):
+        each = [r.optimizer for r in rules[rows]]
+        equal = _runs(list(zip(each, rates[rows], strict=True)))
+        if len(equal) <= len(params):
+            for run in equal:
+                start, stop = rows.start + run.start, rows.start + run.stop
+                made.append((slice(start, stop), each[run.start], start))
+        else:
+            made.append((rows, together(each, learning_rates.device), rows))
+    found = []
+    for rows, optimizer, rate in made:
+        mine = {k: p.detach()[rows] for k, p in params.items()}
+        found.append(_Updates(rows, optimizer, rate, mine, optimizer.init(mine)))
+    return found
 
 
 def _some(tensor: Tensor, *, rows: slice, dtype: torch.dtype) -> Tensor:
@@ -316,9 +381,7 @@ def stacked(
     out = {}
     for k in each[0]:
         t = torch.from_numpy(np.stack([e[k] for e in each])).to(device, dtype)
-        if t.ndim == 5:
-            t = t.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
-        out[k] = t
+        out[k] = with_channels_last(t) if t.ndim == 5 else t
     return out
 
 
@@ -328,8 +391,8 @@ def channels_last(images: Tensor) -> Tensor:
     Those of a stack become convolutions with a group per organism, over all channels together.
     """
     organisms, _, channels = images.shape[:3]
-    if organisms == 1 and channels == 1:
-        return images
+    if organisms == 1:
+        return with_channels_last(images)
     together = images.transpose(0, 1).flatten(1, 2)
     together = together.contiguous(memory_format=torch.channels_last)
     return together.unflatten(1, (organisms, channels)).transpose(0, 1)

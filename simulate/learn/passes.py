@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lrplan.simulate.credits import Linear, Operation
+from lrplan.simulate.credits import Conv, Linear, Operation
 from lrplan.simulate.network import BATCH_NORM_EPSILON, Pass
 
 
@@ -35,6 +35,17 @@ def over_stack(function: Callable[..., Any], organisms: int) -> Callable[..., An
         return torch.func.vmap(function, in_dims=in_dims)(*args, *shared)
 
     return apply
+
+
+def with_channels_last(t: Tensor) -> Tensor:
+    """Lay out (..., channel, row, column) with channels last.
+
+    A single channel needs no copy, but strides that say so: a convolution goes by them, and what
+    follows it by what it puts out.
+    """
+    if t.shape[-3] == 1:
+        return t.squeeze(-3).contiguous().unsqueeze(-1).movedim(-1, -3)
+    return t.movedim(-3, -1).contiguous().movedim(-1, -3)
 
 
 def goes_as_one(params: Mapping[str, Tensor]) -> bool:
@@ -168,18 +179,12 @@ class StackPass(Pass):
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and variance (organism, channel) of (organism, example, channel, ...).
 
-    As products with a vector of ones: torch's own var takes several times as long on a CPU.
+    torch's own var takes several times as long on a CPU.
     """
     rows = x.movedim(2, -1).flatten(1, -2)
-    mean = _mean(rows)
-    centred = rows - mean
-    return mean.squeeze(1), _mean(centred * centred).squeeze(1)
-
-
-def _mean(rows: Tensor) -> Tensor:
-    """Return the mean (organism, 1, channel) of (organism, row, channel)."""
-    ones = rows.new_full((1, 1, 1), 1 / rows.shape[1])
-    return torch.bmm(ones.expand(len(rows), 1, rows.shape[1]), rows)
+    mean = rows.mean(1)
+    centred = rows - mean[:, None]
+    return mean, (centred * centred).mean(1)
 
 
 class _BatchNormOfStack(torch.autograd.Function):
@@ -187,8 +192,8 @@ class _BatchNormOfStack(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        centred = x - _mean(x)
-        inverse = torch.rsqrt(_mean(centred * centred) + BATCH_NORM_EPSILON)
+        centred = x - x.mean(1, keepdim=True)
+        inverse = torch.rsqrt((centred * centred).mean(1, keepdim=True) + BATCH_NORM_EPSILON)
         factor = scale[:, None] * inverse
         ctx.save_for_backward(centred, factor, inverse)
         return torch.addcmul(shift[:, None], centred, factor)
@@ -196,11 +201,47 @@ class _BatchNormOfStack(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         centred, factor, inverse = ctx.saved_tensors
-        examples = dy.shape[1]
-        mean = _mean(dy)
-        along = _mean(dy * centred) * inverse
-        dx = (dy - mean).addcmul_(centred, inverse * along, value=-1).mul_(factor)
-        return dx, along.squeeze(1) * examples, mean.squeeze(1) * examples
+        dshift = dy.sum(1, keepdim=True)
+        dscale = (dy * centred).sum(1, keepdim=True).mul_(inverse)
+        # factor * (dy - mean of dy - centred * inverse * mean of dy * centred * inverse)
+        over_examples = factor / -dy.shape[1]
+        dx = torch.addcmul(over_examples * dshift, centred, over_examples * inverse * dscale)
+        return dx.addcmul_(dy, factor), dscale.squeeze(1), dshift.squeeze(1)
+
+
+class _CarriedBack(torch.autograd.Function):
+    """z = W x forwards, W^T or B^T dz backwards: `carry_back` where no vmap is about.
+
+    torch binds the arguments of a function that vmap may take anew at each call, which takes longer
+    than a small layer.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, through: Tensor, op: Operation) -> Tensor:
+        ctx.save_for_backward(x, weight, through)
+        ctx.op = op
+        return op.forward(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, dz: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        x, weight, through = ctx.saved_tensors
+        op = ctx.op
+        if isinstance(op, Conv):
+            dx, _ = _conv_back(op, dz, x, through, [True, False, False])
+            _, dw = _conv_back(op, dz, x, weight, [False, True, False])
+        else:
+            dx, dw = op.transpose(dz, through, x), op.weight_gradient(x, dz, weight)
+        return dx, dw, None, None
+
+
+def _conv_back(
+    op: Conv, dz: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of input and weight of a convolution that are wanted."""
+    dx, dw, _ = torch.ops.aten.convolution_backward(
+        dz, x, weight, None, [op.stride] * 2, [op.padding] * 2, [1, 1], False, [0, 0], 1, wanted
+    )
+    return dx, dw
 
 
 class _BatchNormUnderVmap(torch.autograd.Function):
@@ -263,6 +304,15 @@ class TrainingPass(StackPass):
 
     def _apply(self, name: str, op: Operation, x: Tensor) -> Tensor:
         return super()._apply(name, op, x if self.half is None else x.to(self.half))
+
+    def _with_way_back(
+        self, op: Operation, x: Tensor, weight: Tensor, backward: Tensor | None
+    ) -> Tensor:
+        if self.under_vmap or backward is None or self.credit.way_back != "backward weights":
+            return super()._with_way_back(op, x, weight, backward)
+        stacked = op if self.organisms == 1 else _Stacked(op, self.organisms)
+        z: Tensor = _CarriedBack.apply(x, weight, backward, stacked)
+        return z
 
     def batch_norm(self, name: str, x: Tensor) -> Tensor:
         """Normalise by the batch."""

@@ -13,7 +13,12 @@ from torch import Tensor
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.measure.observables import Family, stored_families
 from lrplan.simulate.learn.batches import first_images
-from lrplan.simulate.learn.passes import StackPass, goes_as_one, over_stack
+from lrplan.simulate.learn.passes import (
+    StackPass,
+    goes_as_one,
+    over_stack,
+    with_channels_last,
+)
 from lrplan.simulate.learn.storage import Storage
 from lrplan.simulate.network import Network, layer_positions, trial_pass
 from lrplan.simulate.tasks import Data, Task
@@ -108,13 +113,13 @@ class Probes:
         self.organisms = len(specs)
 
         def shown(images: Tensor) -> Tensor:
-            images = task.prepare(images.to(device)).to(dtype)
-            return images.contiguous(memory_format=torch.channels_last)
+            return with_channels_last(task.prepare(images.to(device)).to(dtype))
 
         self.stimuli = shown(
             torch.from_numpy(data.test[_stimuli(data.test_labels, storage.stimuli)])
         )
         self.validation = shown(torch.from_numpy(data.test[: storage.validation]))
+        self.all_shown = with_channels_last(torch.cat([self.stimuli, self.validation]))
         self.statistics_examples = shown(first_images(data.train, STATISTICS_EXAMPLES))
         self.populations = populations_of(network, storage, self.validation[:1])
         visits = trial_pass(network, self.validation[:1]).visits
@@ -182,7 +187,7 @@ class Probes:
         def look(run: StackPass, output: Tensor) -> Any:
             return run.apart(output), run.apart(run.outputs["features"])
 
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = with_channels_last(images)
         found: tuple[Tensor, Tensor] = self._run(look, params, statistics, images)
         return found
 
@@ -199,20 +204,22 @@ class Probes:
         out: dict[str, list[Any]] = {
             k: [] for k in ("responses", "synapses", "paired", "observables")
         }
-        inputs, outputs = self._pass(params, statistics, self.stimuli)
+        shown = len(self.stimuli)
+        inputs, outputs = self._pass(params, statistics, self.stimuli[: self.storage.pair_stimuli])
         for p in self.populations:
-            units = self.units[p.layer][:, None].expand(-1, len(self.stimuli), -1)
-            y = outputs[p.layer]
-            out["responses"].append(y.detach().gather(2, units))
-            out["paired"].append(self._paired(p.layer, inputs[p.layer], y))
-        inputs, outputs = self._pass(params, statistics, self.validation)
+            out["paired"].append(self._paired(p.layer, inputs[p.layer], outputs[p.layer]))
+        inputs, outputs = self._pass(params, statistics, self.all_shown)
         for p in self.populations:
             y = outputs.pop(p.layer)
+            units = self.units[p.layer][:, None].expand(-1, shown, -1)
+            out["responses"].append(y.detach()[:, :shown].gather(2, units))
             (total,) = torch.autograd.grad(y, inputs[p.layer], torch.ones_like(y))
             weights = params[f"{p.layer}.weight"].detach().flatten(1)
             out["synapses"].append(weights.gather(1, self.synapses[p.layer]))
             observed = [
-                _observe(family, y.detach(), weights, total.flatten(2), p.units)
+                _observe(
+                    family, y.detach()[:, shown:], weights, total.flatten(2)[:, shown:], p.units
+                )
                 for family in stored_families()
             ]
             out["observables"].append(torch.cat(observed, dim=-1))
@@ -230,8 +237,12 @@ class Probes:
             example, unit) has the derivative of that layer alone.
         """
         inputs = {
-            name: images.new_zeros(self.organisms, len(images), *shape).requires_grad_()
+            name: images.new_zeros(self.organisms, len(images), *shape)
             for name, shape in self.input_shapes.items()
+        }
+        inputs = {
+            name: (with_channels_last(zero) if zero.ndim == 5 else zero).requires_grad_()
+            for name, zero in inputs.items()
         }
 
         def look(run: StackPass, output: Tensor) -> Any:
@@ -244,15 +255,13 @@ class Probes:
 
     def _paired(self, layer: str, inputs: Tensor, y: Tensor) -> Tensor:
         """Return d post / d pre of the sampled pairs, (organism, stimulus, post, pre)."""
-        stimuli = min(self.storage.pair_stimuli, y.shape[1])
+        stimuli = y.shape[1]
         post, pre = self.post[layer], self.pre[layer]
-        with torch.enable_grad():
-            y = y[:, :stimuli]
         # Per sampled output one backward pass, all of them at once.
         places = post.T[:, :, None, None].expand(-1, -1, stimuli, -1)
         chosen = y.new_zeros(post.shape[1], *y.shape).scatter_(3, places, 1.0)
         (change,) = torch.autograd.grad(y, inputs, chosen, is_grads_batched=True)
-        change = change[:, :, :stimuli].flatten(3)  # post, organism, stimulus, input
+        change = change.flatten(3)  # post, organism, stimulus, input
         wanted = pre[None, :, None].expand(len(chosen), -1, stimuli, -1)
         return change.gather(3, wanted).movedim(0, 2)
 

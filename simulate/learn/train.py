@@ -162,7 +162,7 @@ def train(
         raise ValueError("these organisms cannot train as one stack; their stack_key differ")
     device = torch.device(device)
     dtype, half = _precision(precision, device)
-    asked, specs = specs, sorted(specs, key=lambda s: rule_order(_rule(s)))
+    asked, specs = specs, sorted(specs, key=lambda s: (rule_order(_rule(s)), s.learning_rate))
     spec = specs[0]
     each_rule = [_rule(s) for s in specs]
     _, task, task_settings, data, network = build(spec)

@@ -21,7 +21,9 @@ Tensors = dict[str, Tensor]
 class Optimizer(Protocol):
     """Turns gradients into updates; a frozen dataclass whose fields are its settings.
 
-    Where organisms of a stack differ in a number, the field holds a tensor (organism,);
+    Organisms of a stack that share all settings and the learning rate are updated by one step with
+    a rate that is one number. Where there are too many different ones for that, a step has a rate
+    for each, and the field of a setting in which organisms differ holds a tensor (organism,);
     `per_organism` and `add_scaled` take either.
 
     Attributes
@@ -40,9 +42,18 @@ class Optimizer(Protocol):
     def step(
         self, params: Tensors, grads: Tensors, state: Any, learning_rate: Tensor
     ) -> tuple[Tensors, Any]:
-        """Return updated parameters and state; `learning_rate` has shape (organism,).
+        """Return updated parameters and state.
 
         All tensors given may be changed in place and returned: memory traffic is most of a step.
+
+        Parameters
+        ----------
+        params, grads : dict of str to Tensor (organism, ...)
+            Of the organisms that this optimizer updates.
+        state : Any
+            As `init` or the last step returned it.
+        learning_rate : Tensor () or (organism,)
+            Of all organisms, which share the settings as well, or of each.
         """
         ...
 
@@ -50,6 +61,34 @@ class Optimizer(Protocol):
 optimizers: Registry[type[Optimizer]] = Registry(
     "optimizer", package="lrplan.simulate.optimizers", group="lrplan.optimizers"
 )
+
+
+def in_memory_order(params: Tensors, grads: Tensors, *states: Tensors) -> list[list[Tensor]]:
+    """Return parameters, gradients and states as contiguous tensors, for fused kernels.
+
+    Such a kernel (that of `torch.optim` with ``fused=True``) makes one pass over memory for a whole
+    step. It may take no heed of strides, so axes are put in the order in which the parameter lies
+    in memory. A gradient that is laid out otherwise is copied.
+
+    Raises
+    ------
+    ValueError
+        If a parameter has gaps in memory, or a state is laid out otherwise than its parameter:
+        copies of them would be updated.
+    """
+    found: list[list[Tensor]] = [[] for _ in (params, grads, *states)]
+    for name, p in params.items():
+        order = None if p.is_contiguous() else sorted(range(p.ndim), key=p.stride, reverse=True)
+        for views, tensors in zip(found, (params, grads, *states), strict=True):
+            view = tensors[name] if order is None else tensors[name].permute(order)
+            if tensors is grads:
+                view = view.contiguous()
+            elif not view.is_contiguous():
+                raise ValueError(
+                    f"{name}: a parameter, or its state, does not lie densely in memory"
+                )
+            views.append(view)
+    return found
 
 
 def per_organism(value: float | Tensor, like: Tensor) -> float | Tensor:

@@ -7,8 +7,36 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
-from lrplan.simulate.optimizers import Tensors, add_scaled, is_zero, optimizers, per_organism
+from lrplan.simulate.optimizers import (
+    Tensors,
+    add_scaled,
+    in_memory_order,
+    is_zero,
+    optimizers,
+    per_organism,
+)
+
+
+@dataclass
+class Moments:
+    """What Adam knows of the steps before.
+
+    Parameters
+    ----------
+    count : int
+        How many there were.
+    counts : list of Tensor ()
+        The same for each parameter, where fused kernels look for it.
+    first, second : dict of str to Tensor
+        Running means of gradients and of their squares.
+    """
+
+    count: int
+    counts: list[Tensor]
+    first: Tensors
+    second: Tensors
 
 
 @optimizers.register("adam")
@@ -28,27 +56,45 @@ class Adam:
     epsilon: float = 1e-8
     weight_decay: float = 0.0
 
-    def init(self, params: Tensors) -> tuple[int, Tensors, Tensors]:
+    def init(self, params: Tensors) -> Moments:
         """Return zero moments and a step count of 0."""
         first, second = ({k: torch.zeros_like(p) for k, p in params.items()} for _ in range(2))
-        return 0, first, second
+        counts = [torch.zeros((), device=p.device) for p in params.values()]
+        return Moments(0, counts, first, second)
 
     def step(
-        self,
-        params: Tensors,
-        grads: Tensors,
-        state: tuple[int, Tensors, Tensors],
-        learning_rate: Tensor,
-    ) -> tuple[Tensors, tuple[int, Tensors, Tensors]]:
+        self, params: Tensors, grads: Tensors, state: Moments, learning_rate: Tensor
+    ) -> tuple[Tensors, Moments]:
         """Update parameters and moments in place and return them."""
-        count, first, second = state
-        count += 1
+        state.count += 1
+        if learning_rate.ndim == 0:
+            weights, gradients, first, second = in_memory_order(
+                params, grads, state.first, state.second
+            )
+            adam(
+                weights,
+                gradients,
+                first,
+                second,
+                [],
+                state.counts,  # advanced there
+                fused=True,
+                amsgrad=False,
+                beta1=self.beta1,
+                beta2=self.beta2,
+                lr=learning_rate,
+                weight_decay=self.weight_decay,
+                eps=self.epsilon,
+                maximize=False,
+            )
+            return params, state
+        torch._foreach_add_(state.counts, 1)
         # Both bias corrections are numbers, and go into the rate and epsilon:
         # lr (m / c1) / (sqrt(s / c2) + eps) = (lr sqrt(c2) / c1) m / (sqrt(s) + sqrt(c2) eps).
-        root = (1 - self.beta2**count) ** 0.5
-        rate = learning_rate * root / (1 - self.beta1**count)
+        root = (1 - self.beta2**state.count) ** 0.5
+        rate = learning_rate * root / (1 - self.beta1**state.count)
         for name, p in params.items():
-            g, m, s = grads[name], first[name], second[name]
+            g, m, s = grads[name], state.first[name], state.second[name]
             if not is_zero(self.weight_decay):
                 add_scaled(g, p, self.weight_decay, out=g)
             m.lerp_(g, per_organism(1 - self.beta1, p))
@@ -56,4 +102,4 @@ class Adam:
             add_scaled(s, g * g, 1 - self.beta2, out=s)
             size = torch.sqrt(s, out=g).add_(per_organism(root * self.epsilon, p))
             add_scaled(p, torch.div(m, size, out=size), -rate, out=p)
-        return params, (count, first, second)
+        return params, state

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.optim.sgd import sgd
 
-from lrplan.simulate.optimizers import Tensors, add_scaled, is_zero, optimizers
+from lrplan.simulate.optimizers import Tensors, add_scaled, in_memory_order, is_zero, optimizers
 
 
 @optimizers.register("sgdm")
@@ -36,6 +37,21 @@ class SGDM:
         self, params: Tensors, grads: Tensors, state: Tensors, learning_rate: Tensor
     ) -> tuple[Tensors, Tensors]:
         """Update parameters and velocities in place and return them."""
+        if learning_rate.ndim == 0:
+            weights, gradients, velocities = in_memory_order(params, grads, state)
+            sgd(
+                weights,
+                gradients,
+                velocities,  # type: ignore[arg-type]
+                fused=True,
+                weight_decay=self.weight_decay,
+                momentum=self.momentum,
+                lr=learning_rate,
+                dampening=0.0,
+                nesterov=self.nesterov,
+                maximize=False,
+            )
+            return params, state
         for name, p in params.items():
             g, v = grads[name], state[name]
             if not is_zero(self.weight_decay):

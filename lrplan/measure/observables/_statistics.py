@@ -150,17 +150,15 @@ def _blockwise(values: np.ndarray) -> np.ndarray:
             picked[1, here] = picked[0, here]
         x *= x
         _moments(x, ones, spare, moments[2, :, here])
-    out = []
-    for (norm, mean, var, fourth), order in zip(
-        moments, (picked[0], picked[1], picked[1] ** 2), strict=True
-    ):
-        around = order.T.reshape(len(QUANTILES), 2, count)
-        quantiles = [_quantile(a, n, q) for a, q in zip(around, QUANTILES, strict=True)]
-        out += _seven(np, norm, mean, var, fourth, *quantiles)
-    stacked = np.stack(out, axis=-1)
+    order = np.stack((picked[0], picked[1], picked[1] ** 2))  # function, row, rank
+    around = np.moveaxis(order.reshape(*order.shape[:2], len(QUANTILES), 2), (2, 3), (0, 1))
+    quantiles = [_quantile(a, n, q) for a, q in zip(around, QUANTILES, strict=True)]
+    # All functions at once: most calls here would be about a few numbers.
+    found = np.stack(_seven(np, *np.moveaxis(moments, 1, 0), *quantiles), axis=-1)
+    stacked = np.moveaxis(found, 0, 1).reshape(count, -1)
     # Sorting puts NaN last, where the quantiles do not see it.
     stacked[np.isnan(moments[0, 1])] = np.nan
-    return stacked.reshape(*values.shape[:-1], len(out))
+    return stacked.reshape(*values.shape[:-1], stacked.shape[1])
 
 
 def _moments(x: np.ndarray, ones: np.ndarray, spare: np.ndarray, out: np.ndarray) -> None:

@@ -121,6 +121,18 @@ def test_settings_of_a_rule_may_differ_within_a_stack():
     assert all(not np.allclose(a, b) for i, a in enumerate(ends) for b in ends[:i])
 
 
+def test_a_stack_may_have_more_rates_than_parameters():
+    """Then a step takes the rates of several organisms at once."""
+    made = recipe()
+    base = {s.rule: s for s in made.specs}
+    few = {k: replace(base[k], epochs=1, checkpoints=2) for k in ("adam", "sgdm")}
+    rates = np.linspace(0.001, 0.02, 13)  # an mlp has eleven parameters
+    specs = [replace(spec, learning_rate=float(r)) for r in rates for spec in few.values()]
+    together = train(specs, made.storage, precision="float64")
+    for i in (0, 1, 24, 25):
+        assert_alike(together[i], train([specs[i]], made.storage, precision="float64")[0])
+
+
 @pytest.mark.parametrize(
     ("architecture", "vmapped"), [("mlp", False), ("mlp", True), ("knet4", False)]
 )

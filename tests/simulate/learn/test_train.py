@@ -250,16 +250,25 @@ def test_optimizers_are_those_of_torch(ours, theirs):
 
     start, gradients = draw(), [draw() for _ in range(12)]
     expected = torch_steps(theirs, start, gradients)
+
+    def stepped(rates):
+        params = {k: torch.stack([v, v]) for k, v in start.items()}
+        state = ours.init(params)
+        for step in gradients:
+            # A gradient's layout need not be its parameter's.
+            grads = {k: torch.stack([g, g], dim=-1).movedim(-1, 0) for k, g in step.items()}
+            params, state = ours.step(
+                params, grads, state, torch.tensor(rates, dtype=torch.float64)
+            )
+        return params
+
     # Two organisms: the second has another rate and must not move the first.
-    params = {k: torch.stack([v, v]) for k, v in start.items()}
-    state = ours.init(params)
-    rates = torch.tensor([0.03, 0.5], dtype=torch.float64)
-    for step in gradients:
-        grads = {k: torch.stack([g, g]) for k, g in step.items()}
-        params, state = ours.step(params, grads, state, rates)
+    apart, together = stepped([0.03, 0.5]), stepped(0.03)
     for name, value in expected.items():
-        assert torch.allclose(params[name][0], value, rtol=0, atol=1e-10), name
-        assert not torch.allclose(params[name][1], value, rtol=0, atol=1e-3), name
+        assert torch.allclose(apart[name][0], value, rtol=0, atol=1e-10), name
+        assert not torch.allclose(apart[name][1], value, rtol=0, atol=1e-3), name
+        for one in together[name]:
+            assert torch.allclose(one, value, rtol=0, atol=1e-10), name
 
 
 def test_training_with_a_constant_rate_is_plain_torch():
