@@ -159,7 +159,7 @@ def simulate(
     )
     began = time.monotonic()
     account = Account(quiet=quiet)
-    if scheduler is None and cluster is None and not dry_run:
+    if scheduler is None and cluster is None and not dry_run and workers != 1:
         from lrplan.simulate.run.processes import prepare
 
         # Processes import torch while this one does.
