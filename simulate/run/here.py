@@ -54,7 +54,8 @@ def train_and_write(
     """
     done = []
     with parts.claim(stack) if shared else nullcontext(True) as mine:
-        if not mine or not parts.missing(stack):
+        # Other shards may have packed the cohort, and cleared its parts, before this was claimed.
+        if not mine or parts.out.exists() or not parts.missing(stack):
             return []
         for spec, diverged, content in trained_parts(stack, storage, device):
             if parts.holds(spec):

@@ -510,7 +510,8 @@ def _train(
         line.send(("checkpoint", checkpoint / (specs[0].checkpoints - 1), most))
 
     with parts.claim(specs) if shared else nullcontext(True) as mine:
-        missing = parts.missing(specs) if mine else []
+        # Other shards may have packed the cohort, and cleared its parts, before this was claimed.
+        missing = parts.missing(specs) if mine and not parts.out.exists() else []
         if missing:
             for trained in card.train(missing, storage, came_to):
                 parts.write(trained.spec, part_bytes(trained, device=card.name))
