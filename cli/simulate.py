@@ -54,8 +54,8 @@ def simulate(
         typer.Option(
             parser=_options.whole,
             metavar="N",
-            help="Processes on the CPU.",
-            show_default="one per core",
+            help="Processes.",
+            show_default="one per core; on a GPU at most 8, and as its memory allows",
         ),
     ] = None,
     device: Annotated[
@@ -159,6 +159,11 @@ def simulate(
     )
     began = time.monotonic()
     account = Account(quiet=quiet)
+    if scheduler is None and cluster is None and not dry_run and workers != 1:
+        from lrplan.simulate.run.processes import prepare
+
+        # Processes import torch while this one does.
+        prepare()
     try:
         from lrplan.simulate.run.recipe import read_recipe
         from lrplan.simulate.run.shards import Shard
@@ -194,6 +199,7 @@ def simulate(
                 on_start=account.start,
                 on_organism=lambda spec, diverged: account.advance(diverged),
                 on_note=lambda text: _output.note(text, quiet=quiet),
+                on_progress=account.progress,
             )
     except KeyboardInterrupt:
         raise Interrupted(account.kept(out)) from None
@@ -388,6 +394,8 @@ class Account:
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet
         self.before = self.done = self.total = self.diverged = 0
+        self.share: float | None = None
+        self._began = 0.0
         self._bar: Progress | None = None
         self._task: Any = None
         self._said = 0.0
@@ -407,14 +415,16 @@ class Account:
     def start(self, done: int, total: int) -> None:
         """Take the number of organisms that were there before, and of all."""
         self.before, self.done, self.total = done, done, total
-        self._said = time.monotonic()
+        self._said = self._began = time.monotonic()
         if self.quiet:
             return
         if done:
             _output.note(f"going on: {done} of {total} organisms are there already", quiet=False)
         if sys.stderr is not None and sys.stderr.isatty():
             self._bar = _bar()
-            self._task = self._bar.add_task("organisms", total=total, completed=done, note="")
+            self._task = self._bar.add_task(
+                "organisms", total=total, completed=done, note="time left unknown"
+            )
             self._bar.start()
         else:
             _output.note(f"training {total - done} organisms", quiet=False)
@@ -423,15 +433,34 @@ class Account:
         """Take one more finished organism."""
         self.done += 1
         self.diverged += diverged
+        self._show(last=self.done == self.total)
+
+    def progress(self, share: float) -> None:
+        """Take the share of this run's work that is done, unfinished stacks included."""
+        self.share = share
+        self._show()
+
+    @property
+    def left_s(self) -> float | None:
+        """The time that is left if the rest goes as fast, in seconds; None before anything is."""
+        if self.share is None:
+            share = self.trained / max(1, self.total - self.before)
+        else:
+            share = self.share
+        return (time.monotonic() - self._began) * (1 - share) / share if share > 0 else None
+
+    def _show(self, *, last: bool = False) -> None:
         if self.quiet:
             return
-        lost = f"{self.diverged} diverged" if self.diverged else ""
+        told = [f"{self.diverged} diverged in this run"] if self.diverged else []
+        if self.left_s is not None and not last:
+            told.append(f"about {_time_words(self.left_s)} left")
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, note=lost)
-        elif time.monotonic() - self._said >= LINE_SECONDS or self.done == self.total:
+            self._bar.update(self._task, completed=self.done, note=", ".join(told))
+        elif last or time.monotonic() - self._said >= LINE_SECONDS:
             self._said = time.monotonic()
-            told = f", {lost} in this run" if lost else ""
-            _output.note(f"{self.done} of {self.total} organisms{told}", quiet=False)
+            line = f"{self.done} of {self.total} organisms"
+            _output.note(", ".join([line, *told]), quiet=False)
 
     def kept(self, out: Path) -> str:
         """Return what is kept after Ctrl-C, and how to go on."""
@@ -451,7 +480,6 @@ def _bar() -> Progress:
         Progress,
         TextColumn,
         TimeElapsedColumn,
-        TimeRemainingColumn,
     )
 
     return Progress(
@@ -459,8 +487,6 @@ def _bar() -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("elapsed,"),
-        TimeRemainingColumn(),
-        TextColumn("left {task.fields[note]}"),
+        TextColumn("elapsed, {task.fields[note]}"),
         console=Console(stderr=True),
     )

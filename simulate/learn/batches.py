@@ -81,10 +81,23 @@ class Batches:
         steps = zip(self._ahead(), self._drawn(), strict=True)
         for (places, images), drawn in steps:
             # Tasks see the examples of all organisms as one batch.
-            views = self.task.views(images.flatten(0, 1), drawn).to(self.dtype)
+            views = self.task.views(*self._precise(images.flatten(0, 1), drawn)).to(self.dtype)
             # (view, organism * example, ...) -> (organism, view * example, ...)
             views = views.unflatten(1, tuple(places.shape)).transpose(0, 1).flatten(1, 2)
             yield views, self.labels[places]
+
+    def _precise(self, images: Tensor, drawn: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return what a task makes views of, in double precision if those are wanted so.
+
+        Devices round differently in single precision, and what is learned from such views soon
+        differs a hundred thousand times as much.
+        """
+        if self.dtype != torch.float64:
+            return images, drawn
+        exact = images.to(self.dtype)
+        if images.dtype == torch.uint8:
+            exact = exact / 255
+        return exact, None if drawn is None else drawn.to(self.dtype)
 
     def _places(self) -> Iterator[np.ndarray]:
         """Give the examples (organism, example) of each step."""

@@ -1,24 +1,21 @@
-"""Train on this machine: one process per core, or one GPU."""
+"""Train on this machine's cores: one process for each."""
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
-from multiprocessing import get_context
+from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import DataError
 from lrplan.simulate.learn.storage import Storage
 from lrplan.simulate.run.finished import FinishedOrganisms
-from lrplan.simulate.run.stacks import keep_memory
+from lrplan.simulate.run.processes import Inherited, interrupts_later, processes
 from lrplan.simulate.run.work import trained_parts
 
 Finished = Callable[[OrganismSpec, bool], None]
@@ -57,7 +54,8 @@ def train_and_write(
     """
     done = []
     with parts.claim(stack) if shared else nullcontext(True) as mine:
-        if not mine or not parts.missing(stack):
+        # Other shards may have packed the cohort, and cleared its parts, before this was claimed.
+        if not mine or parts.out.exists() or not parts.missing(stack):
             return []
         for spec, diverged, content in trained_parts(stack, storage, device):
             if parts.holds(spec):
@@ -67,46 +65,6 @@ def train_and_write(
             if finished is not None:
                 finished(spec, diverged)
     return done
-
-
-@contextmanager
-def _interrupts_later() -> Iterator[None]:
-    """Hold back Ctrl-C, here and in the processes that start meanwhile, where the system can."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_worker(parent: int) -> None:
-    """Make a worker single-threaded, deaf to Ctrl-C and unable to outlive its parent."""
-    torch.set_num_threads(1)
-    keep_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let the numerical libraries of processes that start meanwhile use one thread each."""
-    name = "OMP_NUM_THREADS"
-    before = os.environ.get(name)
-    os.environ.setdefault(name, "1")
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
 
 
 def on_cores(
@@ -127,17 +85,45 @@ def on_cores(
     """
     if not stacks:
         return
+    if len(stacks) == 1:
+        # Nothing would be beside it, and a process takes seconds to start.
+        with _as_a_worker():
+            train_and_write(stacks[0], storage, parts, "cpu", shared, finished)
+        return
+    with processes() as context:
+        _in_processes(context, stacks, storage, parts, workers, finished, shared)
+
+
+@contextmanager
+def _as_a_worker() -> Iterator[None]:
+    """Compute as a worker does, on one thread: a sum over two threads is another sum."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _in_processes(
+    context: Any,
+    stacks: list[list[OrganismSpec]],
+    storage: Storage,
+    parts: FinishedOrganisms,
+    workers: int,
+    finished: Finished,
+    shared: bool,
+) -> None:
+    """Train stacks in several processes."""
     by_hash = {s.hash: s for stack in stacks for s in stack}
     pool = ProcessPoolExecutor(
-        min(workers, len(stacks)),
-        mp_context=get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(os.getpid(),),
+        min(workers, len(stacks)), mp_context=context, initializer=Inherited.now().take
     )
     try:
         # Workers start here, and are not to see a Ctrl-C before they can ignore it; one that comes
         # meanwhile reaches this process afterwards.
-        with _interrupts_later(), _one_thread_each():
+        with interrupts_later():
             waiting: set[Future[list[tuple[str, bool]]]] = {
                 pool.submit(train_and_write, s, storage, parts, "cpu", shared) for s in stacks
             }
@@ -159,16 +145,3 @@ def on_cores(
         for process in processes:
             process.kill()
         raise
-
-
-def on_gpu(
-    stacks: list[list[OrganismSpec]],
-    storage: Storage,
-    parts: FinishedOrganisms,
-    finished: Finished,
-    *,
-    shared: bool = False,
-) -> None:
-    """Train one stack after the other on the GPU; the arguments are those of `train_and_write`."""
-    for stack in stacks:
-        train_and_write(stack, storage, parts, "cuda", shared, finished)

@@ -17,6 +17,7 @@ from typing import Any
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import DataError, LrplanError, UsageError
 from lrplan.simulate.learn.storage import Storage
+from lrplan.simulate.run.card import Gpu
 from lrplan.simulate.run.cluster import (
     PATIENCE_SECONDS,
     Assignment,
@@ -25,7 +26,8 @@ from lrplan.simulate.run.cluster import (
     on_cluster,
 )
 from lrplan.simulate.run.finished import FinishedOrganisms
-from lrplan.simulate.run.here import on_cores, on_gpu
+from lrplan.simulate.run.here import on_cores
+from lrplan.simulate.run.on_card import MOST_PROCESSES, Reports, on_card
 from lrplan.simulate.run.preflight import check_combinations, check_data, data_in
 from lrplan.simulate.run.recipe import Recipe, parse_recipe
 from lrplan.simulate.run.shards import Shard
@@ -33,6 +35,7 @@ from lrplan.simulate.run.work import (
     DEVICES,
     WORKER_GPU_BYTES,
     device_named,
+    share_of,
     stacks_here,
     stacks_of,
     unfinished,
@@ -69,6 +72,7 @@ def simulate(
     on_start: Callable[[int, int], None] | None = None,
     on_organism: Callable[[OrganismSpec, bool], None] | None = None,
     on_note: Callable[[str], None] | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Outcome:
     """Train every organism of a recipe and write the cohort.
 
@@ -79,7 +83,8 @@ def simulate(
     out : Path
         Where the cohort goes: a directory, or one file if the name ends in ``.zip``.
     workers : int, optional
-        Processes on the CPU, one thread each; by default one per core.
+        Processes, one thread each; by default one per core, on a GPU at most eight, and as many
+        as its memory holds.
     device : {"auto", "cpu", "cuda"}
         ``auto`` takes a GPU where there is one.
     data : Path, optional
@@ -98,6 +103,9 @@ def simulate(
         Called with each finished organism's spec and whether it diverged.
     on_note : callable, optional
         Called with remarks, such as that a connection is lost and tried again.
+    on_progress : callable, optional
+        Called on a GPU with the share of this run's work that is done, 0 to 1, stacks in training
+        included.
 
     Returns
     -------
@@ -115,12 +123,15 @@ def simulate(
     """
     if scheduler is not None and shard is not None:
         raise UsageError("a shard is trained on one machine; leave out the scheduler or the shard")
+    by_default = workers is None
     if workers is None:
         workers = threads()
     elif isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise UsageError(f"workers is {workers!r}; expected a whole number of at least 1")
     if scheduler is None:
         device = device_named(device)
+        if by_default and device == "cuda":
+            workers = min(workers, MOST_PROCESSES)
     else:
         check_scheduler(scheduler)
         if device not in DEVICES:
@@ -137,6 +148,7 @@ def simulate(
         started=on_start or (lambda done, total: None),
         finished=on_organism or (lambda spec, diverged: None),
         note=on_note or (lambda text: None),
+        progress=on_progress or (lambda share: None),
     )
     try:
         if scheduler is not None:
@@ -167,6 +179,7 @@ class _Run:
     started: Callable[[int, int], None]
     finished: Callable[[OrganismSpec, bool], None]
     note: Callable[[str], None]
+    progress: Callable[[float], None]
 
     def all(self, device: str, workers: int) -> int:
         """Train what is missing on this machine, and pack; then nothing is missing."""
@@ -185,22 +198,31 @@ class _Run:
 
     def _here(self, device: str, workers: int, shard: Shard | None) -> None:
         """Train what is missing on this machine."""
-        storage = self.recipe.storage
-        stacks = stacks_here(self.recipe.specs, storage, device, shard)
-        self._start(stacks)
-        left = unfinished(stacks, device, self.parts.missing)
-        shared = shard is not None
+        storage, shared = self.recipe.storage, shard is not None
         if device == "cuda":
-            on_gpu(left, storage, self.parts, self.finished, shared=shared)
-        else:
-            on_cores(left, storage, self.parts, workers, self.finished, shared=shared)
+            left = self._start(share_of(self.recipe.specs, storage, shard))
+            reports = Reports(self.finished, self.progress, self.note)
+            on_card(
+                left,
+                storage,
+                self.parts,
+                Gpu.here(),
+                reports,
+                most_processes=workers,
+                shared=shared,
+            )
+            return
+        stacks = stacks_here(self.recipe.specs, storage, device, shard)
+        self._start([spec for stack in stacks for spec in stack])
+        unwritten = unfinished(stacks, device, self.parts.missing)
+        on_cores(unwritten, storage, self.parts, workers, self.finished, shared=shared)
 
     def on_cluster(self, scheduler: Any, device: str, data: Path | None, patience_s: float) -> None:
         """Train what is missing on a Dask cluster; its workers' devices are not known here."""
         device = "cuda" if device == "cuda" else "cpu"
         storage = self.recipe.storage
         stacks = stacks_of(self.recipe.specs, storage, device, WORKER_GPU_BYTES)
-        new = {s.hash: s for s in self._start(stacks)}
+        new = {s.hash: s for s in self._start([spec for stack in stacks for spec in stack])}
 
         def receive(part: Delivery) -> None:
             spec_hash, diverged, content = part
@@ -219,9 +241,8 @@ class _Run:
             patience_s=patience_s,
         )
 
-    def _start(self, stacks: list[list[OrganismSpec]]) -> list[OrganismSpec]:
+    def _start(self, specs: list[OrganismSpec]) -> list[OrganismSpec]:
         """Say how many organisms there are to train; return those that are missing."""
-        specs = [spec for stack in stacks for spec in stack]
         missing = self.parts.missing(specs)
         self.started(len(specs) - len(missing), len(specs))
         return missing

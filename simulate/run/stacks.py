@@ -67,23 +67,28 @@ def stack_size(
         return 1
     if free_bytes is None:
         free_bytes = _free_bytes(device)
-    each = organism_bytes(specs[0], storage)
+    each = organism_bytes(specs[0], storage, device)
     fit = int(SHARE_OF_FREE * free_bytes / each)
     return max(1, min(fit, MOST.get(device.type, MOST["cuda"]), len(specs)))
 
 
-def organism_bytes(spec: OrganismSpec, storage: Storage) -> int:
+def organism_bytes(
+    spec: OrganismSpec, storage: Storage, device: torch.device | str = "meta"
+) -> int:
     """Estimate the memory that one more organism in a stack takes.
 
-    The activations that a pass keeps for its way back are counted in a pass without memory, on
-    torch's meta device. No data are read.
+    The activations that a pass keeps for its way back are counted in a pass: on a CPU, where only
+    small networks are asked about, one of zeros; otherwise one without memory, on torch's meta
+    device, whose first use takes a second. No data are read. For a GPU that is here,
+    `lrplan.simulate.run.memory` counts more closely.
     """
     shape = _shape(spec)
     network = network_for(spec, shape)
     weights = sum(int(np.prod(layer.shape)) for layer in network.layers)
     # Weights, gradients, two moments and one temporary; backward weights, drawn and moved.
     learning = 4 * weights * 7
-    activations = _saved_bytes(network, (spec.batch_size * _views(spec, shape), *shape))
+    where = torch.device("cpu" if torch.device(device).type == "cpu" else "meta")
+    activations = _saved_bytes(network, (spec.batch_size * _views(spec, shape), *shape), where)
     example = torch.zeros(1, *shape)
     populations = populations_of(network, storage, example)
     everywhere = populations_of(network, replace(storage, populations="all"), example)
@@ -114,14 +119,13 @@ def _views(spec: OrganismSpec, shape: tuple[int, int, int]) -> int:
     return len(task.views(shown, None if drawn is None else torch.from_numpy(drawn[0])))
 
 
-def _saved_bytes(network: Network, shape: tuple[int, ...]) -> int:
+def _saved_bytes(network: Network, shape: tuple[int, ...], device: torch.device) -> int:
     """Return what a pass of examples in this shape keeps for its way back."""
-    meta = torch.device("meta")
     params = {}
     for layer in network.layers:
-        params[f"{layer.name}.weight"] = torch.empty(layer.shape, device=meta)
+        params[f"{layer.name}.weight"] = torch.zeros(layer.shape, device=device)
         for part in ("bias", "scale", "shift"):
-            params[f"{layer.name}.{part}"] = torch.empty(layer.shape[0], device=meta)
+            params[f"{layer.name}.{part}"] = torch.zeros(layer.shape[0], device=device)
     known = {p.untyped_storage()._cdata for p in params.values()}
     saved: dict[int, torch.Tensor] = {}
 
@@ -134,7 +138,7 @@ def _saved_bytes(network: Network, shape: tuple[int, ...]) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         network.forward(
             Pass({k: p.requires_grad_() for k, p in params.items()}),
-            torch.empty(shape, device=meta),
+            torch.zeros(shape, device=device),
         )
     return sum(t.untyped_storage().nbytes() for t in saved.values())
 

@@ -10,8 +10,10 @@ import torch
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import DataError, LrplanError, UsageError
 from lrplan.simulate.learn.storage import Storage
-from lrplan.simulate.learn.train import stack_key, train
+from lrplan.simulate.learn.train import pretrain_epochs, stack_key, train
+from lrplan.simulate.network import trial_pass
 from lrplan.simulate.run.pack import part_bytes
+from lrplan.simulate.run.preflight import sized
 from lrplan.simulate.run.shards import Shard
 from lrplan.simulate.run.stacks import stack_size
 
@@ -77,22 +79,48 @@ def stacks_of(
     return stacks
 
 
-def stacks_here(
-    specs: Sequence[OrganismSpec], storage: Storage, device: str, shard: Shard | None = None
-) -> list[list[OrganismSpec]]:
-    """Put organisms, or a shard's share of them, into stacks for this machine.
+def share_of(
+    specs: Sequence[OrganismSpec], storage: Storage, shard: Shard | None
+) -> list[OrganismSpec]:
+    """Return a shard's organisms for a GPU, or all of them.
 
     What a shard gets must not depend on the memory that happens to be free on its GPU: shares
     that were cut from different stacks would leave organisms to nobody. So a share is cut from
-    stacks of a fixed size, and put into stacks anew for the GPU that is here. Shards of one array
-    all need the same device.
+    stacks of a fixed size. Shards of one array all need the same device.
     """
     if shard is None:
-        return stacks_of(specs, storage, device)
-    dealt = shard.of(stacks_of(specs, storage, device, WORKER_GPU_BYTES))
+        return list(specs)
+    stacks = shard.of(stacks_of(specs, storage, "cuda", WORKER_GPU_BYTES))
+    return [spec for stack in stacks for spec in stack]
+
+
+def work_of(specs: Sequence[OrganismSpec]) -> dict[str, float]:
+    """Return how much work each organism is, by its hash: activations that it computes.
+
+    On a GPU time goes with them rather than with multiplications. Looks are left out.
+    """
+    units: dict[Any, int] = {}
+    work = {}
+    for spec in specs:
+        chosen = {k: spec.settings.get(k) for k in ("architecture", "task")}
+        key = (spec.architecture, spec.task, repr(chosen))
+        network, extent = sized(spec)
+        if key not in units:
+            run = trial_pass(network, torch.empty(1, *extent.shape, device="meta"))
+            units[key] = sum(v.z.numel() for visits in run.visits.values() for v in visits)
+        epochs = spec.epochs + pretrain_epochs(spec)
+        work[spec.hash] = float(units[key]) * extent.train * epochs
+    return work
+
+
+def stacks_here(
+    specs: Sequence[OrganismSpec], storage: Storage, device: str, shard: Shard | None = None
+) -> list[list[OrganismSpec]]:
+    """Put organisms, or a shard's share of them, into stacks for this machine."""
     if device == "cpu":
-        return dealt
-    return stacks_of([spec for stack in dealt for spec in stack], storage, device)
+        stacks = stacks_of(specs, storage, device)
+        return stacks if shard is None else shard.of(stacks)
+    return stacks_of(share_of(specs, storage, shard), storage, device)
 
 
 def _largest(
@@ -160,7 +188,7 @@ def _train_if_it_fits(specs: list[OrganismSpec], storage: Storage, device: str) 
     try:
         return train(specs, storage, device=device)
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         if len(specs) == 1:
             spec = specs[0]
@@ -172,7 +200,8 @@ def _train_if_it_fits(specs: list[OrganismSpec], storage: Storage, device: str) 
         return None
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error of training is a lack of memory."""
     return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or any(
         words in str(error) for words in NO_MEMORY
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,21 +28,62 @@ def load_digits(size: int | None) -> Data:
     The split is fixed and stratified by class. Mean and standard deviation are those of the
     training images.
     """
-    from sklearn.datasets import load_digits as sklearn_digits
-    from sklearn.model_selection import train_test_split
-
-    bunch = sklearn_digits()
-    images = bunch.images.astype(np.float32)[:, None]
+    pixels, target = _read()
+    images = pixels.reshape(-1, 1, 8, 8).astype(np.float32)
     if size is not None:
         resized = F.interpolate(torch.from_numpy(images), size=(size, size), mode="bilinear")
         images = resized.numpy()
-    train, test = train_test_split(
-        np.arange(len(images)), test_size=TEST_FRACTION, stratify=bunch.target, random_state=0
-    )
+    train, test = _split(target)
     mean, sd = images[train].mean(), images[train].std()
     images = (images - mean) / sd
-    labels = bunch.target.astype(np.int64)
-    return Data(images[train], labels[train], images[test], labels[test])
+    return Data(images[train], target[train], images[test], target[test])
+
+
+def _read() -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels (image, 64) and labels (image,) from the file that scikit-learn brings.
+
+    To import scikit-learn for it would take longer than to train a small network.
+    """
+    package = find_spec("sklearn")
+    assert package is not None
+    assert package.origin is not None
+    rows = np.loadtxt(Path(package.origin).parent / "datasets/data/digits.csv.gz", delimiter=",")
+    return rows[:, :-1], rows[:, -1].astype(np.int64)
+
+
+def _split(target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of training and test images, in random order, stratified by class.
+
+    The split is that of scikit-learn's ``train_test_split(test_size=0.2, stratify=target,
+    random_state=0)``, whose legacy generator is needed for it.
+    """
+    rng = np.random.RandomState(0)  # noqa: NPY002
+    counts = np.bincount(target)
+    tests = math.ceil(TEST_FRACTION * len(target))
+    train_counts = _shared_out(counts, len(target) - tests, rng)
+    test_counts = _shared_out(counts - train_counts, tests, rng)
+    train, test = [], []
+    for label, count in enumerate(counts):
+        order = np.flatnonzero(target == label)[rng.permutation(count)]
+        train.append(order[: train_counts[label]])
+        test.append(order[train_counts[label] :][: test_counts[label]])
+    return rng.permutation(np.concatenate(train)), rng.permutation(np.concatenate(test))
+
+
+def _shared_out(counts: np.ndarray, draws: int, rng: np.random.RandomState) -> np.ndarray:
+    """Return how many of each class to draw: in proportion, the largest remainders rounded up."""
+    exact = counts / counts.sum() * draws
+    whole = np.floor(exact)
+    missing, remainder = int(draws - whole.sum()), exact - whole
+    for value in np.sort(np.unique(remainder))[::-1]:
+        if not missing:
+            break
+        (places,) = np.nonzero(remainder == value)
+        chosen = min(len(places), missing)
+        # Ties are broken at random.
+        whole[rng.choice(places, size=chosen, replace=False)] += 1
+        missing -= chosen
+    return whole.astype(int)
 
 
 class Digits(Task):

@@ -462,12 +462,19 @@ def children_of(pid: int) -> set[int]:
 
 
 def workers_of(pid: int) -> set[int]:
-    found = set()
-    for child in children_of(pid):
-        with contextlib.suppress(OSError):
-            if b"--multiprocessing-fork" in Path(f"/proc/{child}/cmdline").read_bytes():
-                found.add(child)
-    return found
+    """Return the processes that train: children, or children of the server that starts them."""
+
+    def started_by(how: bytes, parent: int) -> set[int]:
+        found = set()
+        for child in children_of(parent):
+            with contextlib.suppress(OSError):
+                if how in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.add(child)
+        return found
+
+    servers = started_by(b"multiprocessing.forkserver", pid)
+    served = {w for server in servers for w in children_of(server)}
+    return served | started_by(b"--multiprocessing-fork", pid)
 
 
 def alive(pid: int) -> bool:
