@@ -23,9 +23,11 @@ from lrplan.errors import UsageError
 from lrplan.simulate.architectures import architectures
 from lrplan.simulate.learn.storage import Storage
 from lrplan.simulate.learn.train import build, checkpoint_steps, pretrain_epochs
+from lrplan.simulate.run.card import Gpu
 from lrplan.simulate.run.estimate import Cost, estimate
 from lrplan.simulate.run.finished import FinishedOrganisms
-from lrplan.simulate.run.here import on_cores, on_gpu
+from lrplan.simulate.run.here import on_cores
+from lrplan.simulate.run.on_card import MOST_PROCESSES, Reports, on_card
 from lrplan.simulate.run.pack import read_part
 from lrplan.simulate.run.preflight import check_combinations, check_data, data_in
 from lrplan.simulate.run.recipe import Cell, Recipe
@@ -125,7 +127,10 @@ def tune(
         If data are missing, or a worker process died; what was finished stays.
     """
     device = device_named(device)
+    by_default = workers is None
     workers = threads() if workers is None else positive_int(workers, "workers")
+    if by_default and device == "cuda":
+        workers = min(workers, MOST_PROCESSES)
     out, table = Path(out), Path(table) if table else Path(out).with_suffix(".tsv")
     if table == out:
         raise UsageError(f"--out and --table are both {out}; give one of them another name")
@@ -367,13 +372,15 @@ class _Search:
         self, specs: list[OrganismSpec], device: str, workers: int, finished: Finished
     ) -> None:
         """Train what is missing of a rung, all cells together."""
+        if device == "cuda":
+            missing = self.parts.missing(_once(specs))
+            reports = Reports(finished)
+            on_card(missing, KEPT, self.parts, Gpu.here(), reports, most_processes=workers)
+            return
         # Of all organisms, finished or not: so stacks do not depend on interruptions.
         stacks = stacks_of(_once(specs), KEPT, device)
         left = unfinished(stacks, device, self.parts.missing)
-        if device == "cuda":
-            on_gpu(left, KEPT, self.parts, finished)
-        else:
-            on_cores(left, KEPT, self.parts, workers, finished)
+        on_cores(left, KEPT, self.parts, workers, finished)
 
     def _trial(self, cell: Cell, candidate: Candidate, rung: int) -> Trial:
         """Return how a candidate did."""
