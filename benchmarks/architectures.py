@@ -1,232 +1,164 @@
-"""Architectures: whether each learns under each rule, on the CPU.
+"""Whether every architecture learns under every rule, and how well delivered errors align.
 
-Trains the ten architectures of Nayebi et al. 2020 under their four rules, with narrow networks
-and a few hundred updates, and prints the accuracy on held-out images beside chance, the mean over
-seeds and its 95% interval (over images of one test set where there is one seed, over seeds, too,
-where there are more: the wider of both). Two comparisons follow: backpropagation against the
-alignment rules, and feedback alignment against backpropagation on the ResNets.
+Reads the cohort of recipes/architectures.toml, and the table of angles beside it. Prints, and
+with --write puts between the marks of a Markdown file:
 
-    python benchmarks/architectures.py --task digits --json architectures.json
-    python benchmarks/architectures.py --task shapes --architectures resnet18 knet4 --seeds 2
+- held-out accuracy: the mean over seeds, and its 95% interval (over images of the one test set
+  that all seeds share, or over seeds by Student's t: the wider of both); how many organisms
+  learned;
+- the cosine between the errors that a rule delivers and those of backpropagation, averaged over
+  the layers before the readout;
+- of information alignment the distance of its backward weights to the minimum of their loss.
+
+    lrplan simulate recipes/architectures.toml --out architectures.zarr
+    python benchmarks/architectures.py architectures.zarr --write docs/rules.md
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy.stats import binomtest, t, ttest_ind
+
+import lrplan
 
 RULES = ("sgdm", "adam", "feedback_alignment", "information_alignment")
-BACKPROPAGATION, ALIGNMENT = RULES[:2], RULES[2:]
-RESNETS = ("resnet18", "resnet34", "resnet18v2", "resnet34v2")
-ALEXNETS = ("alexnet", "alexnet_lrn")
-KNETS = ("knet4", "knet5")
-LRN_KNETS = ("knet4_lrn", "knet5_lrn")
-ARCHITECTURES = (*RESNETS, *ALEXNETS, "knet4", "knet4_lrn", "knet5", "knet5_lrn")
-
-# Settings; learning rates in the order of RULES; updates relative to `--updates`. Where no
-# normalisation bounds activity, rules without a gradient need small steps and more of them.
-FAMILIES: dict[tuple[str, ...], dict[str, Any]] = {
-    RESNETS: {
-        "settings": {"stem": "small", "width": 8},
-        "rates": (0.05, 0.003, 0.05, 0.05),
-        "updates": 1.0,
-    },
-    ALEXNETS[:1]: {
-        "settings": {"stem": "small", "width": 4},
-        "rates": (0.01, 0.001, 0.001, 0.0003),
-        "updates": 4.0,
-    },
-    ALEXNETS[1:]: {
-        "settings": {"stem": "small", "width": 4},
-        "rates": (0.01, 0.001, 0.003, 0.003),
-        "updates": 4.0,
-    },
-    KNETS: {"settings": {}, "rates": (0.02, 0.001, 0.02, 0.02), "updates": 1.0},
-    LRN_KNETS: {"settings": {}, "rates": (0.01, 0.001, 0.003, 0.003), "updates": 4.0},
-}
-CHANNELS = (8, 8, 16, 32)
-TASK_SETTINGS: dict[str, dict[str, Any]] = {"shapes": {"train": 2000, "test": 500}}
+SHORT = {"feedback_alignment": "FA", "information_alignment": "IA"}
+BEGIN = "<!-- begin: benchmarks/architectures.py --write -->"
+END = "<!-- end -->"
 
 
-def family(architecture: str) -> dict[str, Any]:
-    """Return settings, learning rates and relative updates of an architecture."""
-    [found] = [f for names, f in FAMILIES.items() if architecture in names]
-    settings = dict(found["settings"])
-    if architecture.startswith("knet"):
-        settings = {"channels": list(CHANNELS[: int(architecture[4]) - 1])}
-    return found | {"settings": settings}
-
-
-def train_cell(
-    task: str, architecture: str, rule: str, seed: int, updates: int, batch: int
-) -> dict[str, Any]:
-    """Train one organism in this process and return how well it does."""
-    import torch
-
-    from lrplan.cohort.spec import OrganismSpec
-    from lrplan.simulate.learn.storage import Storage
-    from lrplan.simulate.learn.train import train
-    from lrplan.simulate.tasks import tasks
-
-    torch.set_num_threads(1)
-    chosen = family(architecture)
-    task_settings = TASK_SETTINGS.get(task, {})
-    registered = tasks.get(task)
-    extent = registered.extent(None, registered.settings | task_settings)
-    per_epoch = extent.train // batch
-    spec = OrganismSpec(
-        rule=rule,
-        architecture=architecture,
-        task=task,
-        batch_size=batch,
-        learning_rate=chosen["rates"][RULES.index(rule)],
-        model_seed=seed,
-        data_seed=seed,
-        epochs=max(1, round(updates * chosen["updates"] / per_epoch)),
-        checkpoints=3,
-        settings={
-            "rule": {},
-            "architecture": chosen["settings"],
-            "task": task_settings,
-            "training": {"schedule": "cosine"},
-        },
-    )
-    little = Storage(units=8, stimuli=2, synapses=8, pairs=2, pair_stimuli=1, validation=8)
-    start = time.perf_counter()
-    [trained] = train([spec], little)
-    return {
-        "architecture": architecture,
-        "rule": rule,
-        "seed": seed,
-        "learning_rate": spec.learning_rate,
-        "updates": spec.epochs * per_epoch,
-        "settings": chosen["settings"],
-        "accuracy": float(trained.arrays["performance"][-1]),
-        "before": float(trained.arrays["performance"][0]),
-        "loss": float(trained.arrays["loss"][-1]),
-        "diverged": trained.diverged,
-        "test_images": extent.test,
-        "chance": 1 / registered.head(registered.settings | task_settings).width,
-        "seconds": time.perf_counter() - start,
-    }
-
-
-def interval(cells: list[dict[str, Any]]) -> dict[str, float]:
-    """Return mean accuracy over seeds and its 95% interval."""
-    values = np.array([c["accuracy"] for c in cells])
-    mean, images = float(values.mean()), cells[0]["test_images"]
-    # Wilson's interval for one test set, which all seeds share.
-    z = 1.959964
-    centre = (mean + z * z / (2 * images)) / (1 + z * z / images)
-    spread = np.sqrt(mean * (1 - mean) / images + z * z / (4 * images**2))
-    half = z * float(spread) / (1 + z * z / images)
-    low, high = centre - half, centre + half
-    if len(values) > 1:
-        from scipy.stats import t
-
-        half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+def interval(accuracies: np.ndarray, images: int) -> tuple[float, float]:
+    """Return the 95% interval of the mean over seeds: the wider of that of images and of seeds."""
+    mean = float(accuracies.mean())
+    found = binomtest(round(mean * images), images).proportion_ci(method="wilson")
+    low, high = float(found.low), float(found.high)
+    if len(accuracies) > 1:
+        half = t.ppf(0.975, len(accuracies) - 1) * accuracies.std(ddof=1)
+        half = float(half / np.sqrt(len(accuracies)))
         low, high = min(low, mean - half), max(high, mean + half)
-    return {"mean": mean, "low": max(0.0, low), "high": min(1.0, high)}
+    return max(0.0, low), min(1.0, high)
 
 
-def show(table: dict[str, dict[str, dict[str, float]]], chance: float) -> None:
-    rules = [r for r in RULES if any(r in row for row in table.values())]
-    print(f"{'':12s}" + "".join(f"{r:>24s}" for r in rules))
-    for architecture, row in table.items():
-        texts = []
-        for rule in rules:
-            found = row.get(rule)
-            text = "-"
-            if found:
-                text = "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**found)
-                text += " " if found["low"] > chance else "!"
-            texts.append(f"{text:>24s}")
-        print(f"{architecture:12s}" + "".join(texts))
-    print(f"chance {chance:.3f}; ! not above it")
+def accuracy_table(organisms: pd.DataFrame, task: str) -> list[str]:
+    mine = organisms[organisms.task == task]
+    lines = [
+        f"`{task}`, chance {mine.chance.iloc[0]:.2f}, {mine.held_out.iloc[0]} held-out images:",
+        "",
+        "| | " + " | ".join(SHORT.get(r, r) for r in RULES) + " |",
+        "|---" * (len(RULES) + 1) + "|",
+    ]
+    for architecture, row in mine.groupby("architecture", sort=False):
+        cells = []
+        for rule in RULES:
+            some = row[row.rule == rule]
+            low, high = interval(some.accuracy.to_numpy(), int(some.held_out.iloc[0]))
+            learned = int((some.fate == "learned").sum())
+            note = "" if learned == len(some) else f" ({learned} of {len(some)} learned)"
+            cells.append(f"{some.accuracy.mean():.2f} [{low:.2f}, {high:.2f}]{note}")
+        lines.append(f"| {architecture} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
-def judge(table: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:
-    """Compare the rules of each architecture by their means."""
-    reversed_, equal = [], []
-    for architecture, row in table.items():
-        backprop = [row[r]["mean"] for r in BACKPROPAGATION if r in row]
-        alignment = [row[r]["mean"] for r in ALIGNMENT if r in row]
-        if backprop and alignment and min(backprop) <= max(alignment):
-            reversed_.append(architecture)
-        feedback = row.get("feedback_alignment")
-        # Clearly worse: the intervals do not meet.
-        if (
-            architecture in RESNETS
-            and feedback
-            and "sgdm" in row
-            and feedback["high"] >= row["sgdm"]["low"]
-        ):
-            equal.append(architecture)
-    return {"alignment_not_below_backpropagation": reversed_, "feedback_not_worse": equal}
+def learned_table(organisms: pd.DataFrame) -> list[str]:
+    lines = ["| | organisms | learned | not learned | diverged |", "|---|---|---|---|---|"]
+    for rule in RULES:
+        fate = organisms[organisms.rule == rule].fate
+        counts = [int((fate == f).sum()) for f in ("learned", "not learned", "diverged")]
+        lines.append(f"| {rule} | {len(fate)} | " + " | ".join(map(str, counts)) + " |")
+    return [*lines, ""]
+
+
+def angles_table(angles: pd.DataFrame, task: str) -> list[str]:
+    mine = angles[(angles.task == task) & (angles.layer != "readout")]
+    last = mine.checkpoint.max()
+    lines = [
+        f"`{task}`:",
+        "",
+        "| | FA | IA | FA, first layer | IA, first layer "
+        "| IA, distance at the start | after a quarter | at the end |",
+        "|---" * 8 + "|",
+    ]
+    for architecture, row in mine.groupby("architecture", sort=False):
+        cells = []
+        for layers in (row, row[row.layer_index == 0]):
+            for rule in RULES[2:]:
+                cells.append(_over_organisms(layers, rule, last, "error_cosine"))
+        for checkpoint in (0, 1, last):
+            cells.append(_over_organisms(row, RULES[3], checkpoint, "feedback_distance"))
+        lines.append(f"| {architecture} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def _over_organisms(angles: pd.DataFrame, rule: str, checkpoint: int, name: str) -> str:
+    """Return the mean over organisms, each averaged over its layers, and their range."""
+    some = angles[(angles.rule == rule) & (angles.checkpoint == checkpoint)]
+    each = some.groupby("organism")[name].mean()
+    return f"{each.mean():.2f} ({each.min():.2f} to {each.max():.2f})"
+
+
+def comparisons(organisms: pd.DataFrame) -> list[str]:
+    lines = ["Accuracy of IA less that of FA, on `shapes` (95% interval by Welch's t):", ""]
+    mine = organisms[organisms.task == "shapes"]
+    for architecture, row in mine.groupby("architecture", sort=False):
+        two = [row[row.rule == rule].accuracy.to_numpy() for rule in (RULES[3], RULES[2])]
+        span = ttest_ind(*two, equal_var=False).confidence_interval()
+        difference = two[0].mean() - two[1].mean()
+        lines.append(f"- {architecture}: {difference:+.2f} [{span.low:+.2f}, {span.high:+.2f}]")
+    best = organisms.groupby(["task", "architecture", "rule"], sort=False).accuracy.mean().unstack()
+    under = best[list(RULES[:2])].min(axis=1) <= best[list(RULES[2:])].max(axis=1)
+    where = ", ".join(f"{a} on {task}" for task, a in best.index[under])
+    lines += ["", f"An alignment rule is level with or above sgdm or adam: {where or 'nowhere'}."]
+    return [*lines, ""]
+
+
+def read(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a row per organism, and the table of angles."""
+    cohort = lrplan.open_cohort(path, include_unlearned=True)
+    organisms = cohort.to_dataframe().rename(columns={"final_performance": "accuracy"})
+    for name in ("chance", "held_out"):
+        organisms[name] = cohort.read_variable("behaviour", name)
+    organisms["fate"] = cohort.fates
+    return organisms, pd.read_csv(path.with_name(path.name + ".angles.csv"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--task", default="digits", help="any task; digits and shapes are tuned")
-    parser.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
-    parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--updates", type=int, default=220, help="of ResNets; others by family")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("cohort", type=Path)
+    parser.add_argument("--write", type=Path, help="a Markdown file with the two marks")
     asked = parser.parse_args()
-    jobs = [
-        (asked.task, a, r, seed, asked.updates, asked.batch)
-        for a in asked.architectures
-        for r in asked.rules
-        for seed in range(asked.seeds)
+    organisms, angles = read(asked.cohort)
+    seeds = organisms.groupby(["task", "architecture", "rule"]).size()
+    lines = [
+        f"{len(organisms)} organisms of `recipes/architectures.toml`, {seeds.min()} seeds each.",
+        "",
+        "### Accuracy",
+        "",
     ]
-    start = time.perf_counter()
-    cells = []
-    with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(train_cell, *job) for job in jobs]):
-            cell = done.result()
-            cells.append(cell)
-            print(
-                f"{cell['architecture']:12s} {cell['rule']:22s} seed {cell['seed']} "
-                f"{cell['accuracy']:.3f} after {cell['updates']} updates, {cell['seconds']:.0f} s"
-                + (", diverged" if cell["diverged"] else ""),
-                file=sys.stderr,
-                flush=True,
-            )
-    table: dict[str, dict[str, dict[str, float]]] = {}
-    for architecture in asked.architectures:
-        for rule in asked.rules:
-            mine = [c for c in cells if (c["architecture"], c["rule"]) == (architecture, rule)]
-            table.setdefault(architecture, {})[rule] = interval(mine)
-    show(table, cells[0]["chance"])
-    verdict = judge(table)
-    for text, key in (
-        ("an alignment rule is not below backpropagation", "alignment_not_below_backpropagation"),
-        ("feedback alignment is not clearly worse than sgdm", "feedback_not_worse"),
-    ):
-        print(f"{text}: {', '.join(verdict[key]) or 'nowhere'}")
-    seconds = time.perf_counter() - start
-    print(f"{asked.task}, {len(cells)} organisms, {seconds / 60:.1f} min, {asked.workers} workers")
-    if asked.json:
-        content = {
-            "task": asked.task,
-            "chance": cells[0]["chance"],
-            "accuracy": table,
-            **verdict,
-            "seconds": seconds,
-            "organisms": sorted(cells, key=lambda c: (c["architecture"], c["rule"], c["seed"])),
-        }
-        asked.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    for task in organisms.task.unique():
+        lines += accuracy_table(organisms, task)
+    lines += comparisons(organisms) + ["Which learned:", ""] + learned_table(organisms)
+    lines += [
+        "### Angles",
+        "",
+        "Cosine between delivered errors and those of backpropagation at the end of training (mean",
+        "over the layers before the readout and over organisms; in brackets the range over",
+        "organisms), and the distance |B - B*| / |B*| of information alignment. The cosine is 1",
+        "for `sgdm` and `adam`.",
+        "",
+    ]
+    for task in organisms.task.unique():
+        lines += angles_table(angles, task)
+    text = "\n".join(lines).rstrip()
+    print(text)
+    if asked.write:
+        page = asked.write.read_text(encoding="utf-8")
+        head, rest = page.split(BEGIN)
+        _, tail = rest.split(END)
+        asked.write.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}", encoding="utf-8")
 
 
 if __name__ == "__main__":
