@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -223,25 +224,26 @@ class _CarriedBack(torch.autograd.Function):
         return op.forward(x, weight)
 
     @staticmethod
-    def backward(ctx: Any, dz: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, dz: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         x, weight, through = ctx.saved_tensors
-        op = ctx.op
+        op, dx = ctx.op, None
         if isinstance(op, Conv):
-            dx, _ = _conv_back(op, dz, x, through, [True, False, False])
-            _, dw = _conv_back(op, dz, x, weight, [False, True, False])
-        else:
-            dx, dw = op.transpose(dz, through, x), op.weight_gradient(x, dz, weight)
-        return dx, dw, None, None
-
-
-def _conv_back(
-    op: Conv, dz: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]
-) -> tuple[Tensor, Tensor]:
-    """Return the gradients of input and weight of a convolution that are wanted."""
-    dx, dw, _ = torch.ops.aten.convolution_backward(
-        dz, x, weight, None, [op.stride] * 2, [op.padding] * 2, [1, 1], False, [0, 0], 1, wanted
-    )
-    return dx, dw
+            back = partial(
+                torch.ops.aten.convolution_backward,
+                bias_sizes=None,
+                stride=[op.stride] * 2,
+                padding=[op.padding] * 2,
+                dilation=[1, 1],
+                transposed=False,
+                output_padding=[0, 0],
+                groups=1,
+            )
+            if ctx.needs_input_grad[0]:
+                dx = back(dz, x, through, output_mask=[True, False, False])[0]
+            return dx, back(dz, x, weight, output_mask=[False, True, False])[1], None, None
+        if ctx.needs_input_grad[0]:
+            dx = op.transpose(dz, through, x)
+        return dx, op.weight_gradient(x, dz, weight), None, None
 
 
 class _BatchNormUnderVmap(torch.autograd.Function):
@@ -308,10 +310,15 @@ class TrainingPass(StackPass):
     def _with_way_back(
         self, op: Operation, x: Tensor, weight: Tensor, backward: Tensor | None
     ) -> Tensor:
-        if self.under_vmap or backward is None or self.credit.way_back != "backward weights":
+        way, alone = self.credit.way_back, self.organisms == 1
+        # torch's own derivatives are as quick for one organism, but not for products of a stack.
+        through = None if alone or (way != "forward weights" and x.requires_grad) else weight
+        if way == "backward weights" and backward is not None:
+            through = backward
+        if self.under_vmap or way == "own" or through is None:
             return super()._with_way_back(op, x, weight, backward)
-        stacked = op if self.organisms == 1 else _Stacked(op, self.organisms)
-        z: Tensor = _CarriedBack.apply(x, weight, backward, stacked)
+        stacked = op if alone else _Stacked(op, self.organisms)
+        z: Tensor = _CarriedBack.apply(x, weight, through, stacked)
         return z
 
     def batch_norm(self, name: str, x: Tensor) -> Tensor:

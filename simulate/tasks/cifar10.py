@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lrplan.errors import DataError
 from lrplan.simulate.architectures import Head
-from lrplan.simulate.tasks import Data, Extent, Task, tasks
+from lrplan.simulate.tasks import Data, Extent, Task, cross_entropy, tasks
 from lrplan.simulate.tasks._augmentation import SHIFT_UNIFORMS, shift, shift_parameters
 from lrplan.simulate.tasks._disk import enlarge, enlarged, folder_of, larger_shape
 
@@ -169,7 +168,7 @@ class CIFAR10(Task):
 
     def loss(self, output: Tensor, labels: Tensor, settings: dict[str, Any]) -> Tensor:
         """Return the mean cross-entropy."""
-        return F.cross_entropy(output, labels)
+        return cross_entropy(output, labels)
 
 
 tasks.add("cifar10", CIFAR10())

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrplan.simulate.architectures import Head
-from lrplan.simulate.tasks import Data, Task, tasks
+from lrplan.simulate.tasks import Data, Task, cross_entropy, tasks
 
 CITES = "Alpaydin & Kaynak, UCI Optical Recognition of Handwritten Digits, 1998"
 NEEDS = "nothing: the images come with scikit-learn"
@@ -107,7 +107,7 @@ class Digits(Task):
 
     def loss(self, output: Tensor, labels: Tensor, settings: dict[str, Any]) -> Tensor:
         """Return the mean cross-entropy."""
-        return F.cross_entropy(output, labels)
+        return cross_entropy(output, labels)
 
 
 tasks.add("digits", Digits())

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lrplan.errors import DataError
 from lrplan.randomness import keyed_rng
 from lrplan.simulate.architectures import Head
-from lrplan.simulate.tasks import Data, Extent, Task, tasks
+from lrplan.simulate.tasks import Data, Extent, Task, cross_entropy, tasks
 from lrplan.simulate.tasks._augmentation import RESIZE_UNIFORMS, resize_parameters, resized_crop
 from lrplan.simulate.tasks._disk import ImageFiles, decode, folder_of, whole_setting
 
@@ -195,7 +194,7 @@ class ImageNet(Task):
 
     def loss(self, output: Tensor, labels: Tensor, settings: dict[str, Any]) -> Tensor:
         """Return the mean cross-entropy."""
-        return F.cross_entropy(output, labels)
+        return cross_entropy(output, labels)
 
 
 tasks.add("imagenet", ImageNet())

@@ -7,12 +7,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch.nn.functional as F
 from torch import Tensor
 
 from lrplan.randomness import keyed_rng
 from lrplan.simulate.architectures import Head
-from lrplan.simulate.tasks import Data, Extent, Task, tasks
+from lrplan.simulate.tasks import Data, Extent, Task, cross_entropy, tasks
 from lrplan.simulate.tasks._disk import enlarge, enlarged, larger_shape, whole_setting
 
 SMALLEST_EDGE = 16
@@ -275,7 +274,7 @@ class Shapes(Task):
 
     def loss(self, output: Tensor, labels: Tensor, settings: dict[str, Any]) -> Tensor:
         """Return the mean cross-entropy."""
-        return F.cross_entropy(output, labels)
+        return cross_entropy(output, labels)
 
 
 tasks.add("shapes", Shapes())
