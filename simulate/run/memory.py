@@ -28,9 +28,10 @@ from lrplan.simulate.rules import rules
 from lrplan.simulate.run.preflight import sized, task_of
 from lrplan.simulate.tasks import Data
 
-PROCESS_BYTES = 2**30
-"""What a process takes before it trains: a context (0.5 GB measured on one H100) and the
-workspaces that cuBLAS and cuDNN keep."""
+CONTEXT_BYTES = 2**29
+"""Of a process on a GPU, outside of torch's allocator; measured on one H100."""
+PROCESS_BYTES = 2 * CONTEXT_BYTES
+"""What a process takes besides its tensors: the context, and workspaces of cuBLAS and cuDNN."""
 RESERVE = 1.25
 """What torch's allocator holds, over the most that tensors take at a time: freed blocks of other
 sizes."""
