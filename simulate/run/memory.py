@@ -37,9 +37,9 @@ RESERVE = 1.25
 sizes."""
 DATA_BYTES = 2**31
 """Training examples up to this size are taken to lie on the GPU, larger ones on disk."""
-META = torch.device("meta")
+META, HOST = torch.device("meta"), torch.device("cpu")
 CONVOLUTIONS = ("aten::convolution", "aten::convolution_backward")
-NUMBER = "aten::_local_scalar_dense"
+NUMBER, COPY = "aten::_local_scalar_dense", "aten::_to_copy"
 SORTS = ("aten::sort", "aten::topk")
 
 
@@ -177,8 +177,11 @@ class _Counted(TorchDispatchMode):
     ) -> Any:
         name = func._schema.name
         if name == NUMBER and args[0].device == META:
-            # A number read from a tensor without content, such as the highest label.
+            # A number read from a tensor without content, such as the highest label; or, below, all
+            # of its numbers, such as learning rates.
             return 1
+        if name == COPY and args[0].device == META and (kwargs or {}).get("device") == HOST:
+            return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
         out = func(*args, **(kwargs or {}))
         made = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
         for tensor in made:
