@@ -176,12 +176,16 @@ class _Counted(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         name = func._schema.name
-        if name == NUMBER and args[0].device == META:
+        without_content = bool(args) and isinstance(args[0], Tensor) and args[0].device == META
+        if name == NUMBER and without_content:
             # A number read from a tensor without content, such as the highest label; or, below, all
             # of its numbers, such as learning rates.
             return 1
-        if name == COPY and args[0].device == META and (kwargs or {}).get("device") == HOST:
+        if name == COPY and without_content and (kwargs or {}).get("device") == HOST:
             return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+        if not func._schema.returns:
+            # In place, as optimizers do, some of whose kernels the meta device does not know.
+            return None
         out = func(*args, **(kwargs or {}))
         made = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
         for tensor in made:
