@@ -12,6 +12,7 @@ import typer
 
 from lrplan.cli import _options, _output
 from lrplan.errors import LrplanError, UsageError
+from lrplan.threads import threads
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -159,7 +160,7 @@ def simulate(
     )
     began = time.monotonic()
     account = Account(quiet=quiet)
-    if scheduler is None and cluster is None and not dry_run and workers != 1:
+    if scheduler is None and cluster is None and not dry_run and workers != 1 and threads() > 1:
         from lrplan.simulate.run.processes import prepare
 
         # Processes import torch while this one does.

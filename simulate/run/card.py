@@ -12,7 +12,7 @@ import torch
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.simulate.learn.storage import Storage
 from lrplan.simulate.learn.train import Trained, train
-from lrplan.simulate.run.memory import PROCESS_BYTES, process_bytes
+from lrplan.simulate.run.memory import CONTEXT_BYTES, process_bytes
 
 
 class Card(Protocol):
@@ -80,9 +80,9 @@ class Gpu:
         return process_bytes(specs, storage)
 
     def used_bytes(self) -> int:
-        """Return what this process holds: the most of torch's allocator, and `PROCESS_BYTES`."""
+        """Return what this process holds: a context, and the most of torch's allocator."""
         torch.cuda.synchronize()  # there is a context then
-        return int(torch.cuda.max_memory_reserved()) + PROCESS_BYTES
+        return int(torch.cuda.max_memory_reserved()) + CONTEXT_BYTES
 
     def release(self) -> None:
         """Give back what torch's allocator keeps for later."""

@@ -28,17 +28,18 @@ from lrplan.simulate.rules import rules
 from lrplan.simulate.run.preflight import sized, task_of
 from lrplan.simulate.tasks import Data
 
-PROCESS_BYTES = 2**30
-"""What a process takes before it trains: a context (0.5 GB measured on one H100) and the
-workspaces that cuBLAS and cuDNN keep."""
+CONTEXT_BYTES = 2**29
+"""Of a process on a GPU, outside of torch's allocator; measured on one H100."""
+PROCESS_BYTES = 2 * CONTEXT_BYTES
+"""What a process takes besides its tensors: the context, and workspaces of cuBLAS and cuDNN."""
 RESERVE = 1.25
 """What torch's allocator holds, over the most that tensors take at a time: freed blocks of other
 sizes."""
 DATA_BYTES = 2**31
 """Training examples up to this size are taken to lie on the GPU, larger ones on disk."""
-META = torch.device("meta")
+META, HOST = torch.device("meta"), torch.device("cpu")
 CONVOLUTIONS = ("aten::convolution", "aten::convolution_backward")
-NUMBER = "aten::_local_scalar_dense"
+NUMBER, COPY = "aten::_local_scalar_dense", "aten::_to_copy"
 SORTS = ("aten::sort", "aten::topk")
 
 
@@ -175,9 +176,16 @@ class _Counted(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         name = func._schema.name
-        if name == NUMBER and args[0].device == META:
-            # A number read from a tensor without content, such as the highest label.
+        without_content = bool(args) and isinstance(args[0], Tensor) and args[0].device == META
+        if name == NUMBER and without_content:
+            # A number read from a tensor without content, such as the highest label; or, below, all
+            # of its numbers, such as learning rates.
             return 1
+        if name == COPY and without_content and (kwargs or {}).get("device") == HOST:
+            return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+        if not func._schema.returns:
+            # In place, as optimizers do, some of whose kernels the meta device does not know.
+            return None
         out = func(*args, **(kwargs or {}))
         made = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
         for tensor in made:

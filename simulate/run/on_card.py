@@ -202,8 +202,9 @@ class _Run:
         return round(SHARE_OF_FREE * (self.card.free_bytes() + sum(w.used for w in self.workers)))
 
     def available(self, budget: int) -> int:
-        """Return what of it is neither held nor promised."""
-        return budget - sum(max(w.promised, w.used) for w in self.workers if w.task is not None)
+        """Return what of it is neither held nor promised, but for what the next to train holds."""
+        idle = sorted(w.used for w in self.workers if w.task is None)
+        return budget - sum(max(w.promised, w.used) for w in self.busy) - sum(idle[:-1])
 
     def fitting(self, specs: list[OrganismSpec], bytes_: int) -> int:
         """Return how many of these fit, 0 if not one does."""

@@ -213,3 +213,16 @@ def test_the_account_counts_the_diverged(capsys):
     err = capsys.readouterr().err.splitlines()
     assert err[0] == "lrplan: going on: 3 of 5 organisms are there already"
     assert err[-1] == "lrplan: 5 of 5 organisms, 1 diverged in this run"
+
+
+def test_the_account_knows_the_time_left_when_something_is_done(capsys):
+    from lrplan.cli.simulate import Account
+
+    account = Account(quiet=False)
+    account.start(0, 4)
+    assert account.left_s is None
+    account.progress(0.5)  # of four organisms in training none is finished
+    assert account.trained == 0
+    assert account.left_s is not None
+    account.progress(1.0)
+    assert account.left_s == 0

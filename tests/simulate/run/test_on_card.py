@@ -8,11 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from lrplan import open_cohort
 from lrplan.errors import DataError
 from lrplan.simulate.run import on_card as module
+from lrplan.simulate.run.card import Gpu
 from lrplan.simulate.run.finished import FinishedOrganisms
 from lrplan.simulate.run.on_card import Reports, on_card
+from lrplan.simulate.run.shards import Shard
+from lrplan.simulate.run.simulate import simulate
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
@@ -219,3 +224,26 @@ def test_a_fault_of_training_comes_through_and_no_process_is_left(tiny, parts, m
     with pytest.raises(RuntimeError, match="a fault"):
         train(tiny, parts, card, heard, most_processes=1)
     assert card.free_bytes() == 2000
+
+
+@pytest.mark.parametrize("shards", [0, 2])
+def test_a_recipe_runs_on_a_card_to_its_cohort(tiny, make, tmp_path, monkeypatch, shards):
+    """The whole road of `lrplan simulate --device cuda`, alone and in shards, but for the card."""
+    card = make(total=2000)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(Gpu, "here", lambda: card)
+    out = tmp_path / "tiny.zarr"
+    told, shares = [], []
+    for index in range(1, max(shards, 1) + 1):
+        simulate(
+            tiny,
+            out,
+            device="cuda",
+            workers=2,
+            shard=Shard(index, shards) if shards else None,
+            on_organism=lambda spec, diverged: told.append(spec.hash),
+            on_progress=shares.append,
+        )
+    assert open_cohort(out).organism_ids == [s.hash for s in tiny.specs]
+    assert sorted(told) == sorted(s.hash for s in tiny.specs)
+    assert shares[-1] == 1
