@@ -14,6 +14,7 @@ from lrplan.simulate.credits import Observed, Operation, credits
 from lrplan.simulate.credits.feedback_alignment import FeedbackAlignment
 
 TINY = 1e-30
+STEPS_TO_MINIMUM, FRESH_STARTS = 100, 10
 FEWEST_EXAMPLES = 8
 PLACES_PER_WEIGHT = 4
 """Places of the input that are looked at, for each backward weight that meets in one of them."""
@@ -77,18 +78,20 @@ class InformationAlignment(FeedbackAlignment):
         """Return a share of the way that some steps of conjugate gradients go."""
         assert seen.backward is not None
         loss = AlignmentLoss(self, seen, examples=_enough(seen))
-        way, _ = conjugate_gradients(loss, seen.backward, self.steps)
-        return self.rate * way
+        return self.rate * conjugate_gradients(loss, seen.backward, self.steps)
 
     def minimiser(self, seen: Observed) -> Tensor:
-        """Return the B at which the loss of these examples is least, to 1e-4 of its norm."""
+        """Return the B at which the loss of these examples is least.
+
+        Its gradient there is 1e-6 of that at zero, or as small as rounding lets it be.
+        """
         loss = AlignmentLoss(self, seen, examples=seen.x.shape[0])
         at = torch.zeros_like(seen.weight)
-        # In exact arithmetic there are as many steps as weights; rounding asks for fresh starts.
-        for _ in range(10):
-            way, left = conjugate_gradients(loss, at, 100)
-            at = at + way
-            if float(left) < 1e-6 * float(loss.pull.norm()):
+        enough = 1e-6 * loss.down(at).norm()
+        # As many steps as weights would do in exact arithmetic; rounding asks for fresh starts.
+        for _ in range(FRESH_STARTS):
+            at = at + conjugate_gradients(loss, at, STEPS_TO_MINIMUM)
+            if bool(loss.down(at).norm() < enough):
                 break
         return at
 
@@ -96,71 +99,73 @@ class InformationAlignment(FeedbackAlignment):
 class AlignmentLoss:
     """The alignment loss of one layer, a quadratic function of B.
 
+    Inputs are centred: each example's mean over units and places is taken from x, and what the
+    layer makes of it from z. That they are also scaled, such that a unit of z has a mean energy
+    of 1, is left to the coefficients.
+
     Parameters
     ----------
     credit : InformationAlignment
         With the loss's coefficients.
     seen : Observed
-        Inputs and drives, before they are normalised.
+        Inputs and drives as they are.
     examples : int
         How many of them count, the first ones.
 
     Attributes
     ----------
-    pull : Tensor, shaped like W
-        Minus the loss's gradient at B = 0.
+    x, z : Tensor (example, ...)
+        Inputs and drives, centred.
+    energy : Tensor ()
+        Of a unit of z: the mean over examples and units of its square, summed over places.
     """
 
     def __init__(self, credit: InformationAlignment, seen: Observed, *, examples: int) -> None:
         self.op: Operation = seen.op
-        self.weight, self.decay = seen.weight, credit.decay
-        x, z = normalised(seen, examples)
-        self.x, self.z = x, z
-        self.null = credit.null / examples
-        self.pull = credit.amp / examples * self.op.weight_gradient(x, z, self.weight)
+        self.weight = seen.weight
+        x, z = seen.x[:examples], seen.z[:examples]
+        mean = x.mean(tuple(range(1, x.ndim)), keepdim=True)
+        of_mean = seen.op.forward(torch.ones_like(x[:1]), seen.weight)
+        self.x, self.z = x - mean, z - mean.reshape(-1, *[1] * (z.ndim - 1)) * of_mean
+        self.energy = self.z.square().sum() / (examples * z.shape[1])
+        per_example = 1 / (examples * self.energy.clamp_min(TINY))
+        self.amp, self.null = credit.amp * per_example, credit.null * per_example
+        self.decay = credit.decay
+
+    def down(self, backward: Tensor) -> Tensor:
+        """Return minus the gradient."""
+        missing = self.amp * self.x - 2 * self.null * self._carried(backward)
+        return self._pairs(missing) - 2 * self.decay * backward
 
     def bend(self, direction: Tensor) -> Tensor:
-        """Return the loss's second derivative times a direction in the space of B."""
-        carried = self.op.transpose(self.z, direction, self.x)
-        curved = self.op.weight_gradient(carried, self.z, self.weight)
+        """Return the second derivative times a direction in the space of B."""
+        curved = self._pairs(self._carried(direction))
         return 2 * self.null * curved + 2 * self.decay * direction
 
+    def _carried(self, backward: Tensor) -> Tensor:
+        return self.op.transpose(self.z, backward, self.x)
 
-def normalised(seen: Observed, examples: int) -> tuple[Tensor, Tensor]:
-    """Return the first inputs and drives, centred by example and scaled to units of energy 1."""
-    x, z = seen.x[:examples], seen.z[:examples]
-    axes = tuple(range(1, x.ndim))
-    mean = x.mean(axes, keepdim=True)
-    of_mean = seen.op.forward(torch.ones_like(x[:1]), seen.weight)
-    x, z = x - mean, z - mean.reshape(-1, *[1] * (z.ndim - 1)) * of_mean
-    energy = (z * z).sum() / (examples * z.shape[1])
-    scale = torch.rsqrt(energy.clamp_min(TINY))
-    return x * scale, z * scale
+    def _pairs(self, x: Tensor) -> Tensor:
+        """Return the sum over examples and places of z x^T, in the shape of W."""
+        return self.op.weight_gradient(x, self.z, self.weight)
 
 
-def conjugate_gradients(loss: AlignmentLoss, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Go some steps of conjugate gradients down a loss.
-
-    Returns
-    -------
-    way : Tensor
-        From the start to where they end.
-    left : Tensor
-        The norm of the gradient there.
+def conjugate_gradients(loss: AlignmentLoss, start: Tensor, steps: int) -> Tensor:
+    """Return the way that some steps of conjugate gradients go down a loss from a start.
 
     Source: Hestenes and Stiefel 1952.
     """
-    down = loss.pull - loss.bend(start)
-    way, direction = torch.zeros_like(start), down
-    size = (down * down).sum()
-    for _ in range(steps):
+    down = loss.down(start)
+    way, direction, size = torch.zeros_like(start), down, down.square().sum()
+    for step in range(steps):
         bent = loss.bend(direction)
         length = size / (direction * bent).sum().clamp_min(TINY)
         way = way + length * direction
-        down = down - length * bent
-        before, size = size, (down * down).sum()
-        direction = down + size / before.clamp_min(TINY) * direction
-    return way, size.sqrt()
+        if step < steps - 1:
+            down = down - length * bent
+            before, size = size, down.square().sum()
+            direction = down + size / before.clamp_min(TINY) * direction
+    return way
 
 
 def _enough(seen: Observed) -> int:
