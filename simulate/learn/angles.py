@@ -74,7 +74,7 @@ def angles(
             continue
         weight = params[f"{layer.name}.weight"].detach()
         found[1, i] = _cosine(backward, weight)
-        if isinstance(credit, KnownMinimum):
+        if isinstance(credit, KnownMinimum) and bool(torch.isfinite(backward).all()):
             with torch.no_grad():
                 least = credit.minimiser(
                     Observed(operations[layer.name], weight, backward, visits[layer.name])
