@@ -1,7 +1,9 @@
 """Whether every architecture learns under every rule, and how well delivered errors align.
 
 Reads the cohort of recipes/architectures.toml, and the table of angles beside it. Prints, and
-with --write puts between the marks of a Markdown file:
+with --write puts between two marks of a Markdown file:
+
+(Organisms that diverged are counted and left out of the means.)
 
 - held-out accuracy: the mean over seeds, and its 95% interval (over images of the one test set
   that all seeds share, or over seeds by Student's t: the wider of both); how many organisms
@@ -11,7 +13,7 @@ with --write puts between the marks of a Markdown file:
 - of information alignment the distance of its backward weights to the minimum of their loss.
 
     lrplan simulate recipes/architectures.toml --out architectures.zarr
-    python benchmarks/architectures.py architectures.zarr --write docs/rules.md
+    python benchmarks/architectures.py architectures.zarr
 """
 
 from __future__ import annotations
@@ -54,10 +56,17 @@ def accuracy_table(organisms: pd.DataFrame, task: str) -> list[str]:
     for architecture, row in mine.groupby("architecture", sort=False):
         cells = []
         for rule in RULES:
-            some = row[row.rule == rule]
-            low, high = interval(some.accuracy.to_numpy(), int(some.held_out.iloc[0]))
+            every = row[row.rule == rule]
+            some = every[every.fate != "diverged"]
             learned = int((some.fate == "learned").sum())
-            note = "" if learned == len(some) else f" ({learned} of {len(some)} learned)"
+            note = "" if learned == len(every) else f" ({learned} of {len(every)} learned"
+            if len(some) < len(every):
+                note += f", {len(every) - len(some)} diverged"
+            note += ")" if note else ""
+            if some.empty:
+                cells.append("all diverged")
+                continue
+            low, high = interval(some.accuracy.to_numpy(), int(some.held_out.iloc[0]))
             cells.append(f"{some.accuracy.mean():.2f} [{low:.2f}, {high:.2f}]{note}")
         lines.append(f"| {architecture} | " + " | ".join(cells) + " |")
     return [*lines, ""]
@@ -102,6 +111,7 @@ def _over_organisms(angles: pd.DataFrame, rule: str, checkpoint: int, name: str)
 
 def comparisons(organisms: pd.DataFrame) -> list[str]:
     lines = ["Accuracy of IA less that of FA, on `shapes` (95% interval by Welch's t):", ""]
+    organisms = organisms[organisms.fate != "diverged"]
     mine = organisms[organisms.task == "shapes"]
     for architecture, row in mine.groupby("architecture", sort=False):
         two = [row[row.rule == rule].accuracy.to_numpy() for rule in (RULES[3], RULES[2])]
@@ -122,7 +132,9 @@ def read(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     for name in ("chance", "held_out"):
         organisms[name] = cohort.read_variable("behaviour", name)
     organisms["fate"] = cohort.fates
-    return organisms, pd.read_csv(path.with_name(path.name + ".angles.csv"))
+    angles = pd.read_csv(path.with_name(path.name + ".angles.csv"))
+    diverged = organisms.index[organisms.diverged]
+    return organisms, angles[~angles.organism.isin(diverged)]
 
 
 def main() -> None:

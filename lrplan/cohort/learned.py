@@ -30,12 +30,20 @@ is significant.
 LOSS_FALL = 0.05
 """By which share of its first value a self-supervised loss must fall."""
 
+RISE_ALPHA = 0.05
+"""Level of the test that a probe has risen.
+
+It is far above chance before training, so the test against chance says nothing, and of probes
+that do not change half are above their first value. The level is no stricter since a probe that
+starts at 0.95 of 360 examples could never pass; and the loss must have fallen, too.
+"""
+
 LEARNED, NOT_LEARNED, DIVERGED, UNKNOWN = "learned", "not learned", "diverged", "unknown"
 FATES = (LEARNED, NOT_LEARNED, DIVERGED, UNKNOWN)
 """What may have become of an organism in training."""
 RULE = (
     "performance ends above its first value and clearly above chance; of a self-supervised "
-    "organism the probe does, and the loss fell"
+    "organism the probe does significantly, and the loss fell"
 )
 """`has_learned` in words."""
 
@@ -59,9 +67,11 @@ def has_learned(
 
     A self-supervised organism learns to lower its loss, and performance is that of a probe (a
     linear readout of its features), which is above chance before training. It has learned if its
-    probe is above its first one, and above chance by the test, and its loss has fallen by at least
-    `LOSS_FALL` of its first value. The probe alone would not do: it moves by chance; nor the loss
-    alone, which also falls where features collapse.
+    probe is above its first one by a one-sided test of two shares at `RISE_ALPHA`, and above chance
+    by the test, and its loss has fallen by at least `LOSS_FALL` of its first value. The loss alone
+    would not do: it also falls where an organism learns something else than the classes, such as
+    colours. The two shares are taken for independent; they are of the same examples, so the test
+    errs on the side of "not learned", most of all where a probe starts near 1.
 
     Parameters
     ----------
@@ -94,9 +104,10 @@ def has_learned(
     first, final = performance[:, 0].astype(float), performance[:, -1].astype(float)
     risen = final > first
     clear = final - chance >= np.minimum(MARGIN, chance) - _ROUNDING
+    better = _rise_p_value(first, final, held_out) < RISE_ALPHA
     fallen = loss[:, -1] <= loss[:, 0] - LOSS_FALL * np.abs(loss[:, 0])
     tested = _p_value(final, chance, held_out) < ALPHA
-    return np.asarray(risen & tested & np.where(self_supervised, fallen, clear))
+    return np.asarray(risen & tested & np.where(self_supervised, fallen & better, clear))
 
 
 def fates(
@@ -242,3 +253,13 @@ def _p_value(share: np.ndarray, chance: np.ndarray, examples: np.ndarray) -> np.
     # The binomial distribution's upper tail as an incomplete beta function; 1 from 0 on.
     tail = betainc(np.maximum(right, 1), np.maximum(examples - right, 0) + 1, chance)
     return np.where(right > 0, tail, 1.0)
+
+
+def _rise_p_value(first: np.ndarray, final: np.ndarray, examples: np.ndarray) -> np.ndarray:
+    """Return the probability that a share rises as much between two draws of the examples."""
+    from scipy.special import ndtr
+
+    mean = (first + final) / 2
+    spread = np.sqrt(2 * np.clip(mean * (1 - mean), 0, None) / np.maximum(examples, 1))
+    with np.errstate(invalid="ignore"):
+        return np.where(final > first, ndtr(-(final - first) / np.maximum(spread, 1e-12)), 1.0)

@@ -34,12 +34,9 @@ class InformationAlignment(FeedbackAlignment):
     - From each example its mean over units and places is taken (an option of the authors' code).
       Otherwise the mean of activity, by far the largest direction of z, is what B learns to
       carry back, and an error has no use of it.
-    - Inputs are scaled such that a unit of z has a mean energy of 1 (summed over its places).
-      So ``decay`` weighs alike in every layer: unscaled, the energy of a layer's drive, and with
-      it the strength of the ridge, differs over four orders of magnitude between the first
-      convolution of a ResNet and its readout.
-    - ``amp`` is four times the published coefficient: the length of B is then about that of W,
-      so that beside skip paths, which carry errors back as they are, it counts as W does.
+    - Inputs are scaled such that a unit of x has a mean energy of 1 (summed over its places). So
+      ``decay`` weighs alike in every layer, whatever its activity and number of places, and where
+      weights are small B is short, too.
     - A step down the gradient that is small enough for the largest direction of z leaves all
       others where they are. Here each update takes ``steps`` steps of conjugate gradients down
       the loss of the batch, and B moves by a share ``rate`` of the way that they go, so that it
@@ -60,7 +57,7 @@ class InformationAlignment(FeedbackAlignment):
     summary: ClassVar[str] = "errors go back through weights that learn by a local loss"
     cites: ClassVar[str] = "Kunin et al., ICML 2020"
 
-    amp: float = 8e-3
+    amp: float = 2e-3
     null: float = 1e-3
     decay: float = 1e-3
     rate: float = 0.3
@@ -70,6 +67,10 @@ class InformationAlignment(FeedbackAlignment):
         """Refuse settings under which B cannot settle."""
         for name in ("amp", "null", "decay"):
             finite_number(getattr(self, name), name)
+        if self.null + self.decay == 0:
+            raise UsageError(
+                "null and decay are both 0, so B would grow for ever; give one of them"
+            )
         if not 0 < finite_number(self.rate, "rate") <= 1:
             raise UsageError(f"rate is {self.rate!r}; expected a share above 0, at most 1")
         positive_int(self.steps, "steps")
@@ -91,7 +92,8 @@ class InformationAlignment(FeedbackAlignment):
         # As many steps as weights would do in exact arithmetic; rounding asks for fresh starts.
         for _ in range(FRESH_STARTS):
             at = at + conjugate_gradients(loss, at, STEPS_TO_MINIMUM)
-            if bool(loss.down(at).norm() < enough):
+            left = loss.down(at).norm()
+            if not bool(left >= enough):  # or not finite
                 break
         return at
 
@@ -100,7 +102,7 @@ class AlignmentLoss:
     """The alignment loss of one layer, a quadratic function of B.
 
     Inputs are centred: each example's mean over units and places is taken from x, and what the
-    layer makes of it from z. That they are also scaled, such that a unit of z has a mean energy
+    layer makes of it from z. That they are also scaled, such that a unit of x has a mean energy
     of 1, is left to the coefficients.
 
     Parameters
@@ -117,7 +119,7 @@ class AlignmentLoss:
     x, z : Tensor (example, ...)
         Inputs and drives, centred.
     energy : Tensor ()
-        Of a unit of z: the mean over examples and units of its square, summed over places.
+        Of a unit of x: the mean over examples and units of its square, summed over places.
     """
 
     def __init__(self, credit: InformationAlignment, seen: Observed, *, examples: int) -> None:
@@ -127,7 +129,7 @@ class AlignmentLoss:
         mean = x.mean(tuple(range(1, x.ndim)), keepdim=True)
         of_mean = seen.op.forward(torch.ones_like(x[:1]), seen.weight)
         self.x, self.z = x - mean, z - mean.reshape(-1, *[1] * (z.ndim - 1)) * of_mean
-        self.energy = self.z.square().sum() / (examples * z.shape[1])
+        self.energy = self.x.square().sum() / (examples * x.shape[1])
         per_example = 1 / (examples * self.energy.clamp_min(TINY))
         self.amp, self.null = credit.amp * per_example, credit.null * per_example
         self.decay = credit.decay

@@ -26,6 +26,12 @@ from lrplan.simulate.network import Network, init_backward, init_params
 from lrplan.simulate.rules import Rule, rules
 from lrplan.simulate.tasks import Data, Task, tasks
 
+LAW = 2
+"""Raised whenever organisms of one spec come out differently by more than rounding.
+
+Parts that another law made are not mixed with new ones. 2: information alignment that aligns, and
+the views and probe of SimCLR.
+"""
 PRETRAINING_RULE = "sgdm"
 PRECISIONS = ("auto", "float64", "float32", "bfloat16")
 

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import UsageError
+from lrplan.simulate.learn.train import LAW
 from lrplan.simulate.run.angles import angles_file, write_angles
 from lrplan.simulate.run.pack import pack, read_part
 from lrplan.simulate.run.recipe import Recipe
@@ -222,8 +223,8 @@ class FinishedOrganisms:
         """Raise `UsageError` if the parts that lie there are another recipe's."""
         if (self.path / RECIPE).exists() and not self.belong_to(recipe):
             raise UsageError(
-                f"{self.path} holds the start of another recipe; run that one to its end, remove "
-                "the directory, or give another --out"
+                f"{self.path} holds the start of another recipe, or of this one by an lrplan that "
+                "trains otherwise; finish that one, remove the directory, or give another --out"
             )
 
     def _take(self, recipe: Recipe) -> None:
@@ -245,7 +246,11 @@ class FinishedOrganisms:
 
 def digest(recipe: Recipe) -> str:
     """Return the digest of what a recipe's parts depend on."""
-    content = {"organisms": [s.hash for s in recipe.specs], "storage": asdict(recipe.storage)}
+    content = {
+        "organisms": [s.hash for s in recipe.specs],
+        "storage": asdict(recipe.storage),
+        "law": LAW,
+    }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -103,9 +103,7 @@ def pack(
         meta, arrays = read_part(path)
         metas.append(meta)
         for name, values in behaviour.items():
-            # Parts that an older lrplan wrote may lack some.
-            known = name in arrays
-            values.append(arrays[name] if known else np.array(schema.UNKNOWN["behaviour", name]))
+            values.append(arrays[name])
     about = {"name": recipe.name, "recipe": recipe.text, **_made_with(metas), **(attributes or {})}
     writer = schema.CohortWriter(out, about)
     _write_organisms(writer, recipe, metas)

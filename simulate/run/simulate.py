@@ -17,6 +17,7 @@ from typing import Any
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import DataError, LrplanError, UsageError
 from lrplan.simulate.learn.storage import Storage
+from lrplan.simulate.run.angles import angles_file
 from lrplan.simulate.run.card import Gpu
 from lrplan.simulate.run.cluster import (
     PATIENCE_SECONDS,
@@ -142,6 +143,12 @@ def simulate(
         if parts.belong_to(recipe):
             parts.clear()
         return Outcome(new=False)
+    table = angles_file(parts.out)
+    if recipe.storage.angles and table.exists() and not parts.belong_to(recipe):
+        raise UsageError(
+            f"{table}, where the angles are to go, exists; nothing is overwritten. Give another "
+            "--out, or move it away"
+        )
     run = _Run(
         recipe,
         parts,

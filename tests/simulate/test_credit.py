@@ -103,7 +103,7 @@ def test_information_alignment_moves_down_its_published_loss(network, batch):
         seen = Observed(op, w, b, [visit])
         x = visit.x - visit.x.mean(tuple(range(1, visit.x.ndim)), keepdim=True)
         z = op.forward(x, w)
-        scale = torch.sqrt((z * z).sum() / (len(z) * z.shape[1]))
+        scale = torch.sqrt((x * x).sum() / (len(x) * x.shape[1]))
         x, z = x / scale, z / scale
 
         def loss(b, op=op, x=x, z=z, w=w):
@@ -132,8 +132,7 @@ def test_minimum_of_information_alignment_of_a_linear_layer_is_ridge_regression(
     seen = Observed(Linear(), w, torch.zeros_like(w), [Visit(x, x @ w.T)])
     x = x - x.mean(1, keepdim=True)
     z = x @ w.T
-    scale = (z * z).mean()
-    ridge = 0.5 * 64 * scale * torch.eye(5, dtype=torch.float64)
+    ridge = 0.5 * 64 * (x * x).mean() * torch.eye(5, dtype=torch.float64)
     expected = torch.linalg.solve(z.T @ z + ridge, z.T @ x)
     assert torch.allclose(credit.minimiser(seen), expected, rtol=0, atol=1e-6)
 
@@ -164,6 +163,7 @@ def test_information_alignment_comes_close_to_its_minimum_in_tens_of_updates(op)
         ({"steps": 0}, "steps is 0; expected a whole number"),
         ({"steps": 1.5}, "steps is 1.5"),
         ({"decay": -1.0}, "decay is -1.0"),
+        ({"null": 0.0, "decay": 0.0}, "null and decay are both 0"),
     ],
 )
 def test_settings_under_which_feedback_cannot_settle_are_refused(settings, said):

@@ -63,6 +63,10 @@ def test_a_readout_must_end_above_its_start_and_clearly_above_chance(
     [
         (0.22, 0.28, (5.4, 4.0), True),
         (0.22, 0.21, (5.4, 4.0), False),
+        (0.22, 0.225, (5.4, 4.0), False),  # as much as a draw of 1,000 examples
+        (0.58, 0.60, (5.4, 4.0), False),
+        (0.58, 0.64, (5.4, 4.0), True),
+        (1.0, 1.0, (5.4, 4.0), False),
         (0.22, 0.28, (5.4, 5.3), False),
         (0.22, 0.28, (5.4, 5.6), False),
         (0.10, 0.12, (5.4, 4.0), False),  # no more than chance
@@ -72,6 +76,13 @@ def test_a_readout_must_end_above_its_start_and_clearly_above_chance(
 )
 def test_a_probe_must_rise_while_the_loss_falls(first, final, loss, learned):
     assert verdict(first, final, loss=loss, probed=True) is learned
+
+
+def test_of_probes_that_do_not_change_few_pass_for_having_risen():
+    rng = np.random.default_rng(0)
+    first, final = rng.binomial(1000, 0.5, (2, 20_000)) / 1000
+    found = rule._rise_p_value(first, final, np.full(20_000, 1000)) < rule.RISE_ALPHA
+    assert 0.04 < found.mean() < 0.06
 
 
 def test_the_test_is_the_exact_binomial_one():

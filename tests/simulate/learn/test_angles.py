@@ -113,3 +113,20 @@ def test_a_recipe_can_ask_for_a_table_of_angles(tiny_text, tmp_path):
 def test_angles_is_true_or_false(tiny_text):
     with pytest.raises(UsageError, match="angles is 1; expected true or false"):
         parse_recipe(tiny_text.replace("[storage]", "[storage]\nangles = 1"))
+
+
+@pytest.mark.parametrize("name", ["tiny.zarr", "tiny.zarr.zip"])
+def test_a_table_that_exists_is_not_overwritten(tiny_text, tmp_path, name):
+    recipe = parse_recipe(tiny_text.replace("[storage]", "[storage]\nangles = true"))
+    table = angles_file(tmp_path / name)
+    table.write_text("mine")
+    with pytest.raises(UsageError, match="exists; nothing is overwritten"):
+        simulate(recipe, tmp_path / name, workers=1, device="cpu")
+    assert table.read_text() == "mine"
+
+
+def test_a_diverged_organism_has_a_table_with_gaps(organism):
+    network, params, feedback, *_ = organism
+    params["readout.weight"][:] = float("nan")
+    found = measured(organism, InformationAlignment())
+    assert np.isnan(found[ERROR]).all()

@@ -213,18 +213,6 @@ def test_what_performance_is_compared_with_comes_from_the_task(trained):
         assert (one.arrays["chance"], one.arrays["held_out"]) == (37 / 360, 360)
 
 
-def test_parts_of_an_older_lrplan_leave_it_unknown(tiny, parts, tmp_path):
-    older = tmp_path / parts[1].name
-    with np.load(parts[1]) as held:
-        np.savez(older, **{k: held[k] for k in held.files if k not in ("chance", "held_out")})
-    pack(tiny, [parts[0], older, *parts[2:]], tmp_path / "mixed.zarr", {})
-    cohort = open_cohort(tmp_path / "mixed.zarr")
-    assert np.flatnonzero(cohort.fates == "unknown").tolist() == [1]
-    assert cohort.read_variable("behaviour", "held_out").tolist() == [
-        360 if i != 1 else 0 for i in range(len(parts))
-    ]
-
-
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "text"])
 def test_a_damaged_part_is_named(parts, tmp_path, damage):
     content = parts[0].read_bytes()
