@@ -36,6 +36,7 @@ from lrplan.simulate.run.tuned import (
     Found,
     Trial,
     Tuning,
+    check_statable,
     refuse_existing,
     table_text,
     tuned_text,
@@ -121,7 +122,8 @@ def tune(
     ------
     UsageError
         If `out` or `table` exists or they are one, the start of another search lies beside `out`,
-        the recipe has an organism that cannot be, or the training data are too few to validate
+        the recipe has an organism that cannot be, or could not state what is found (as
+        `lrplan.simulate.run.tuned.check_statable`), or the training data are too few to validate
         on.
     DataError
         If data are missing, or a worker process died; what was finished stays.
@@ -135,6 +137,7 @@ def tune(
     if table == out:
         raise UsageError(f"--out and --table are both {out}; give one of them another name")
     search = _Search(recipe, FinishedOrganisms(out))
+    check_statable(recipe, search.candidates)
     refuse_existing("--out", out)
     if not search.parts.belong_to(search.everything):
         # A search that was killed at its very end has left its table behind.
@@ -147,8 +150,9 @@ def tune(
             if on_start is not None:
                 on_start(search.done(), sum(n for _, n in search.sizes()))
             found = search.run(device, workers, on_organism or (lambda spec, diverged: None))
-            text = tuned_text(recipe, found)
+            # The table first: whatever comes of the recipe, what was tried is not lost.
             write_whole(table, table_text(search.trials, "," if table.suffix == ".csv" else "\t"))
+            text = tuned_text(recipe, found)
             write_whole(out, text)
     search.parts.clear()
     return Tuning(tuple(found), tuple(search.trials), text)
@@ -171,6 +175,7 @@ def plan(
     """
     parts = FinishedOrganisms(Path(out))
     search = _Search(recipe, parts)
+    check_statable(recipe, search.candidates)
     parts.refuse_others(search.everything)
     left = Recipe(recipe.name, tuple(search.left()), KEPT)
     nowhere = Path(out).with_name(Path(out).name + ".plan")

@@ -14,7 +14,7 @@ from lrplan.simulate.run.here import train_and_write
 from lrplan.simulate.run.recipe import parse_recipe
 from lrplan.simulate.run.search import Candidate
 from lrplan.simulate.run.tune import plan, tune
-from lrplan.simulate.run.tuned import COLUMNS, Found, Trial, tuned_text
+from lrplan.simulate.run.tuned import COLUMNS, Found, Trial, check_statable, tuned_text
 from lrplan.simulate.tasks import Data, tasks
 
 SMALL = """
@@ -366,6 +366,78 @@ amp = 1e-2
 [tune.rules.information_alignment]
 rate = [0.1, 1.0]
 """
+
+
+def small_tuned(text, tmp_path):
+    return tune(parse_recipe(text), tmp_path / "tuned.toml", **CPU)
+
+
+TWICE = """
+[[grid]]
+rule = "sgdm"
+architecture = "mlp"
+task = "digits"
+learning_rate = 0.1
+
+[[grid]]
+rule = ["adam", "sgdm"]
+architecture = "mlp"
+task = "digits"
+model_seed = [0, 1]
+learning_rate = [0.01, 0.02]
+"""
+
+
+def test_grids_that_tuning_would_make_one_are_refused_before_training(tmp_path):
+    told = "sgdm, mlp, digits stands in the grids 1 and 2, .* differ in learning_rate alone"
+    with pytest.raises(UsageError, match=told):
+        small_tuned(TWICE, tmp_path)
+    with pytest.raises(UsageError, match=told):
+        plan(parse_recipe(TWICE), tmp_path / "tuned.toml", **CPU)
+    # A setting that is searched does not keep them apart, either; one that is not does.
+    one, other = (f"learning_rate = 0.1\n[grid.rules.sgdm]\nmomentum = {m}" for m in (0.8, 0.9))
+    apart = TWICE.replace("learning_rate = 0.1", one).replace("learning_rate = [0.01, 0.02]", other)
+    searched = apart + "[tune.rules.sgdm]\nmomentum = [0.8, 0.9]\n"
+    with pytest.raises(UsageError, match="differ in learning_rate and momentum alone"):
+        small_tuned(searched, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    for text in (apart, TWICE.replace("model_seed = [0, 1]", "model_seed = [1, 2]")):
+        recipe = parse_recipe(text)
+        check_statable(recipe, [recipe.search.candidates_of(c.spec) for c in recipe.cells])
+
+
+def test_rates_that_would_be_one_at_three_digits_are_refused_before_training(tmp_path):
+    text = SMALL.replace("[0.02, 0.05]", "[0.05, 0.05001]")
+    with pytest.raises(UsageError, match="sgdm, mlp, digits of grid 1 has .*lie further apart"):
+        small_tuned(text, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_listed_rate_is_stated_with_all_its_digits(small):
+    cell = replace(small.cells[0], rates=(0.02, 0.05))
+    assert Found(cell, trial(cell, 0.12345, 0.9)).rates == (0.0494, 0.12345)
+
+
+def test_the_table_is_written_whatever_comes_of_the_recipe(here, tmp_path, monkeypatch):
+    recipe = parse_recipe(SMALL.replace("rungs = 2", "rungs = 1\nseeds = 1"))
+
+    def fails(*_):
+        raise OSError("no space")
+
+    with monkeypatch.context() as context, pytest.raises(OSError, match="no space"):
+        context.setattr(tuning, "tuned_text", fails)
+        tune(recipe, tmp_path / "tuned.toml", **CPU)
+    table = (tmp_path / "tuned.tsv").read_text()
+    assert len(read_table(tmp_path / "tuned.tsv")) == 12
+    trained = []
+    tune(
+        recipe,
+        tmp_path / "tuned.toml",
+        **CPU,
+        on_organism=lambda spec, diverged: trained.append(spec),
+    )
+    assert trained == []
+    assert (tmp_path / "tuned.tsv").read_text() == table
 
 
 def test_every_shape_of_recipe_states_what_was_found():
