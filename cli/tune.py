@@ -47,8 +47,8 @@ def tune(
         typer.Option(
             parser=_options.whole,
             metavar="N",
-            help="Processes on the CPU.",
-            show_default="one per core",
+            help="Processes.",
+            show_default="one per core; on a GPU at most 8, and as its memory allows",
         ),
     ] = None,
     device: Annotated[
@@ -100,6 +100,8 @@ def tune(
                 data=data,
                 on_start=account.start,
                 on_organism=lambda spec, diverged: account.advance(diverged),
+                on_note=lambda text: _output.note(text, quiet=quiet),
+                on_progress=account.progress,
             )
     except KeyboardInterrupt:
         raise Interrupted(account.kept(out)) from None

@@ -390,11 +390,27 @@ def write_whole(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def stands(path: Path) -> bool:
+    """Say whether anything has this name, a link to nothing included."""
+    return path.exists() or path.is_symlink()
+
+
 def refuse_existing(option: str, path: Path) -> None:
-    """Raise `UsageError` if something stands at `path`, or no directory is there to hold it."""
-    if path.exists() or path.is_symlink():
+    """Raise `UsageError` if something stands at `path`."""
+    if stands(path):
+        partial = path.with_name(path.name + ".partial")
+        left = (
+            f". {partial} holds organisms of a search; remove it if that search wrote {path}"
+            if partial.is_dir()
+            else ""
+        )
         raise UsageError(
             f"{option} {path} exists; nothing is overwritten. Give another name, or move it away"
+            + left
         )
+
+
+def refuse_no_directory(option: str, path: Path) -> None:
+    """Raise `UsageError` if there is no directory to hold `path`."""
     if not path.parent.is_dir():
         raise UsageError(f"{option} {path}: there is no directory {path.parent}; make it first")

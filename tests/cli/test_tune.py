@@ -108,6 +108,25 @@ def test_a_wrong_search_space_is_refused_before_anything_is_written(
     assert [p.name for p in tmp_path.iterdir()] == [recipe.name]
 
 
+def test_notes_and_progress_of_a_search_reach_the_user(cli, recipe, tmp_path, monkeypatch):
+    from lrplan.cli.simulate import Account
+    from lrplan.simulate.run import tune
+
+    shares = []
+
+    def search(recipe, out, *, on_start, on_note, on_progress, **_):
+        on_start(0, 10)
+        on_note("less memory is free than was expected")
+        on_progress(0.25)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tune, "tune", search)
+    monkeypatch.setattr(Account, "progress", lambda self, share: shares.append(share))
+    ran = cli("tune", recipe, "--out", tmp_path / "tuned.toml")
+    assert (ran.code, shares) == (130, [0.25])
+    assert "lrplan: less memory is free than was expected\n" in ran.err
+
+
 def test_a_dry_run_says_what_a_search_takes_and_writes_nothing(cli, recipe, tmp_path):
     arguments = ("tune", recipe, "--out", tmp_path / "tuned.toml", "--device", "cpu", "--dry-run")
     found = cli(*arguments, "--json", "--quiet").json()

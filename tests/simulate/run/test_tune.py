@@ -191,7 +191,7 @@ def test_where_all_diverge_the_next_ones_take_their_place(small, tmp_path, monke
 
     monkeypatch.setattr(search, "_train", lambda specs, *_: trained.append(len(specs)))
     monkeypatch.setattr(search, "_trial", made)
-    [found] = search.run("cpu", 1, lambda *_: None)
+    [found] = search.run("cpu", 1, tuning.Reports(lambda *_: None))
     by_rung = [
         [(t.candidate.learning_rate, t.outcome) for t in search.trials if t.rung == rung]
         for rung in (1, 2, 3)
@@ -232,6 +232,84 @@ def test_what_stands_there_is_not_overwritten(here, small, tmp_path):
         tune(small, tmp_path / "tuned.tsv", **CPU)
     with pytest.raises(UsageError, match="there is no directory"):
         tune(small, tmp_path / "no" / "tuned.toml", **CPU)
+
+
+def test_a_missing_directory_of_the_table_shows_before_an_interrupted_search_goes_on(
+    here, small, tmp_path
+):
+    def interrupt(spec, diverged):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "tuned.toml"
+    with pytest.raises(KeyboardInterrupt):
+        tune(small, out, **CPU, on_organism=interrupt)
+    before = sorted(out.with_name("tuned.toml.partial").iterdir())
+    with pytest.raises(UsageError, match="--table .* there is no directory"):
+        tune(small, out, table=tmp_path / "no" / "tried.tsv", **CPU)
+    # Nor is another file overwritten because the search had begun.
+    (tmp_path / "mine.tsv").write_text("mine")
+    with pytest.raises(UsageError, match="--table .*mine.tsv exists"):
+        tune(small, out, table=tmp_path / "mine.tsv", **CPU)
+    assert (tmp_path / "mine.tsv").read_text() == "mine"
+    assert sorted(out.with_name("tuned.toml.partial").iterdir()) == before
+
+
+def test_a_search_that_was_killed_at_its_very_end_ends(here, tmp_path, monkeypatch):
+    recipe = parse_recipe(SMALL.replace("rungs = 2", "rungs = 1\nseeds = 1"))
+    out = tmp_path / "tuned.toml"
+    with monkeypatch.context() as context:
+        context.setattr(tuning.FinishedOrganisms, "clear", lambda self: None)
+        found = tune(recipe, out, **CPU)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        *("tuned.toml", "tuned.toml.partial", "tuned.tsv"),
+    ]
+    # What was changed meanwhile is somebody's.
+    for path in (out, out.with_suffix(".tsv")):
+        text = path.read_text()
+        path.write_text(text + "# mine\n")
+        with pytest.raises(UsageError, match=rf"{path.name} exists; nothing is overwritten"):
+            tune(recipe, out, **CPU)
+        assert path.read_text() == text + "# mine\n"
+        path.write_text(text)
+    # So is a recipe whose search has lost an organism: it is not trained for nothing.
+    part = next(out.with_name("tuned.toml.partial").glob("*.npz"))
+    kept = part.read_bytes()
+    part.unlink()
+    with pytest.raises(UsageError, match=r"tuned.toml exists; .*tuned.toml.partial holds organ"):
+        tune(recipe, out, **CPU)
+    part.write_bytes(kept)
+    trained = []
+    again = tune(recipe, out, **CPU, on_organism=lambda spec, diverged: trained.append(spec))
+    assert trained == []
+    assert (again.text, rows(again)) == (found.text, rows(found))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tuned.toml", "tuned.tsv"]
+
+
+def test_on_a_gpu_remarks_and_the_share_of_all_work_are_told(tmp_path, monkeypatch):
+    def card(specs, storage, parts, card, reports, *, most_processes):
+        reports.note(f"{len(specs)} at a time")
+        for stack in tuning.stacks_of(specs, storage, "cpu"):
+            train_and_write(stack, storage, parts, "cpu", False, reports.finished)
+            reports.progress(0.5)
+        reports.progress(1.0)
+
+    monkeypatch.setattr(tuning, "device_named", lambda device: device)
+    monkeypatch.setattr(tuning.Gpu, "here", lambda: None)
+    monkeypatch.setattr(tuning, "on_card", card)
+    recipe = parse_recipe(SMALL.replace('["digits", "digits_simclr"]', '"digits"'))
+    notes, shares = [], []
+    tune(
+        recipe,
+        tmp_path / "tuned.toml",
+        workers=1,
+        device="cuda",
+        on_note=notes.append,
+        on_progress=shares.append,
+    )
+    # In the first rung 2 and 4 candidates with one seed, in the second 2 and 2 with two.
+    assert notes == ["6 at a time", "8 at a time"]
+    # The second trains for two epochs, the first for one.
+    np.testing.assert_allclose(shares, [3 / 22, 6 / 22, 14 / 22, 1.0])
 
 
 def test_the_start_of_another_search_is_refused(here, small, tmp_path):
