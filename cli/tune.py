@@ -122,6 +122,7 @@ def _as_json(found: Tuning, out: Path, table: Path, trained: int) -> dict[str, A
         "trained": trained,
         "tried": len(found.trials),
         "unresolved": len(found.unresolved),
+        "on_edge": len(found.on_edge),
         "found": [
             {
                 "grid": f.cell.grid + 1,
@@ -130,6 +131,8 @@ def _as_json(found: Tuning, out: Path, table: Path, trained: int) -> dict[str, A
                 "task": f.cell.spec.task,
                 "learning_rates": f.rates,
                 "settings": f.settings,
+                "on_edge": bool(f.edges),
+                "edges": f.edges,
                 "trial": None if f.trial is None else f.trial.row(),
                 "problem": f.problem or None,
             }
@@ -151,6 +154,14 @@ def _as_lines(found: Tuning, out: Path, table: Path) -> Iterator[Any]:
         yield (
             f"Nothing was found for {spec.rule}, {spec.architecture}, {spec.task}: {f.problem}. "
             "The recipe keeps its rate; search another range, in [tune.learning_rate]."
+        )
+    for f in found.on_edge:
+        spec = f.cell.spec
+        ends = " and ".join(f"{name} the {end}" for name, end in f.edges.items())
+        yield (
+            f"What was found for {spec.rule}, {spec.architecture}, {spec.task} lies at the edge of "
+            f"the search space: {ends} that was tried. What lies beyond may be better; widen "
+            "[tune]."
         )
     yield f"{_output.plain(out)}: the recipe with these rates"
     yield f"{_output.plain(table)}: all that was tried"

@@ -143,6 +143,31 @@ class Search:
         return max(min(2, candidates), math.ceil(candidates / self.eta**rung))
 
 
+def edges(candidate: Candidate, candidates: Sequence[Candidate]) -> dict[str, str]:
+    """Say which values of a candidate are at the end of what is tried.
+
+    Parameters
+    ----------
+    candidate : Candidate
+        One of `candidates`.
+    candidates : sequence of Candidate
+        All that is tried for a rule, architecture and task.
+
+    Returns
+    -------
+    dict of str to {"lowest", "highest"}
+        By ``learning_rate`` and the name of a setting. What has one value only has no end, nor has
+        a switch.
+    """
+    found = {}
+    tried = [{"learning_rate": c.learning_rate, **c.settings} for c in candidates]
+    for name, value in {"learning_rate": candidate.learning_rate, **candidate.settings}.items():
+        lowest, highest = (end(each[name] for each in tried) for end in (min, max))
+        if lowest < highest and not isinstance(value, bool) and value in (lowest, highest):
+            found[name] = "lowest" if value == lowest else "highest"
+    return found
+
+
 def parse_search(raw: Mapping[str, Any], where: str) -> Search:
     """Return the search that a recipe's ``[tune]`` describes.
 

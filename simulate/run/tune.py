@@ -31,7 +31,7 @@ from lrplan.simulate.run.on_card import MOST_PROCESSES, Reports, on_card
 from lrplan.simulate.run.pack import read_part
 from lrplan.simulate.run.preflight import check_combinations, check_data, data_in
 from lrplan.simulate.run.recipe import Cell, Recipe
-from lrplan.simulate.run.search import Candidate
+from lrplan.simulate.run.search import Candidate, edges
 from lrplan.simulate.run.tuned import (
     Found,
     Trial,
@@ -231,10 +231,18 @@ class _Ground:
 
     def learned(self, arrays: Mapping[str, np.ndarray]) -> bool:
         """Say of what was kept of an organism whether it learned, as `has_learned`."""
+        return self._learned(arrays["performance"], arrays["loss"])
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether an organism that learned all there is would pass for one that did."""
+        return self._learned(np.array([0.0, 1.0]), np.array([1.0, 0.0]))
+
+    def _learned(self, performance: np.ndarray, loss: np.ndarray) -> bool:
         return bool(
             has_learned(
-                arrays["performance"][None],
-                arrays["loss"][None],
+                performance[None],
+                loss[None],
                 np.array([self.chance]),
                 np.array([self.examples]),
                 np.array([self.self_supervised]),
@@ -328,7 +336,23 @@ class _Search:
         check_combinations(replace(self.everything, specs=tuple(some)))
         check_data(some)
         for spec in some:
-            checkpoint_steps(spec, self.ground(spec).train)
+            ground = self.ground(spec)
+            if not ground.can_tell:
+                raise UsageError(
+                    f"the task {spec.task!r} cannot be tuned: the validation part has "
+                    f"{ground.examples} examples, {ground.chance:.0%} of them of one class, and "
+                    "whoever names them all rightly may have guessed. Take more training data, or "
+                    "a larger share of them, validation in [tune] (it is "
+                    f"{self.settings.validation:g}; at most 0.5)"
+                )
+            try:
+                checkpoint_steps(spec, ground.train)
+            except UsageError as error:
+                raise UsageError(
+                    f"{spec.architecture} on {spec.task}: {ground.train} examples are left to "
+                    f"train on beside the validation part of {ground.examples}; {error}, or more "
+                    "training data"
+                ) from None
 
     def ground(self, spec: OrganismSpec) -> _Ground:
         """Return what organisms on a spec's task are compared on."""
@@ -452,6 +476,7 @@ class _Search:
             loss=loss,
             diverged=diverged,
             learned=not diverged and all(ground.learned(a) for _, a in parts),
+            edges=edges(candidate, self.candidates[self.cells.index(cell)]),
         )
 
 

@@ -7,7 +7,7 @@ import io
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from lrplan.simulate.run.search import DIGITS, Candidate
 COLUMNS = (
     *("grid", "rule", "architecture", "task", "batch_size", "learning_rate", "settings", "rung"),
     *("epochs", "updates", "seeds", "performance", "low", "high", "validation_examples", "loss"),
-    *("diverged", "learned", "outcome"),
+    *("diverged", "learned", "outcome", "edges"),
 )
 
 
@@ -57,6 +57,8 @@ class Trial:
         Whether all of them learned.
     outcome : {"kept", "dropped", "chosen"}
         Whether it went into the next rung; in the last, whether it was chosen.
+    edges : mapping of str to {"lowest", "highest"}
+        Which of its values lie at an end of what was tried, as `lrplan.simulate.run.search.edges`.
     """
 
     cell: Cell
@@ -73,6 +75,7 @@ class Trial:
     diverged: bool
     learned: bool
     outcome: str = "dropped"
+    edges: Mapping[str, str] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
         """Return plain values by `COLUMNS`."""
@@ -83,6 +86,7 @@ class Trial:
             *(self.candidate.learning_rate, settings, self.rung),
             *(self.epochs, self.updates, self.seeds, self.performance, self.low, self.high),
             *(self.examples, self.loss, self.diverged, self.learned, self.outcome),
+            dict(self.edges),
         )
         return dict(zip(COLUMNS, values, strict=True))
 
@@ -156,6 +160,11 @@ class Found:
         """The settings of the rule for the recipe."""
         return self.statement.settings
 
+    @property
+    def edges(self) -> dict[str, str]:
+        """Which of the values that were found lie at an end of what was tried, as `Trial.edges`."""
+        return {} if self.trial is None else dict(self.trial.edges)
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -174,6 +183,11 @@ class Tuning:
     found: tuple[Found, ...]
     trials: tuple[Trial, ...]
     text: str
+
+    @property
+    def on_edge(self) -> list[Found]:
+        """Those for which a value was found at an end of what was tried: beyond may be better."""
+        return [f for f in self.found if f.edges]
 
     @property
     def unresolved(self) -> list[Found]:
@@ -371,7 +385,8 @@ def table_text(trials: Sequence[Trial], delimiter: str) -> str:
     writer.writeheader()
     for trial in trials:
         row = trial.row()
-        row["settings"] = " ".join(f"{key}={value}" for key, value in row["settings"].items())
+        for name in ("settings", "edges"):
+            row[name] = " ".join(f"{key}={value}" for key, value in row[name].items())
         for key in ("performance", "low", "high", "loss"):
             row[key] = "" if row[key] != row[key] else f"{row[key]:.4f}"
         for key in ("diverged", "learned"):

@@ -24,7 +24,7 @@ rungs = 2
 candidates = 3
 seeds = 1
 """
-WILD = "[tune.learning_rate]\nsgdm = [1e5]\nfeedback_alignment = [0.1]\n"
+WILD = "[tune.learning_rate]\nsgdm = [1e5]\nfeedback_alignment = [1e-6, 0.1]\n"
 
 
 @pytest.fixture
@@ -43,6 +43,9 @@ def test_a_search_writes_a_recipe_that_simulate_takes(process, cli, recipe, tmp_
     assert (found["trained"], found["tried"], found["unresolved"]) == (10, 10, 0)
     assert [f["rule"] for f in found["found"]] == ["sgdm", "feedback_alignment"]
     assert all(f["trial"]["outcome"] == "chosen" for f in found["found"])
+    assert all(f["on_edge"] == bool(f["edges"]) for f in found["found"])
+    assert all(f["edges"] == f["trial"]["edges"] for f in found["found"])
+    assert found["on_edge"] == sum(f["on_edge"] for f in found["found"])
     lines = ran.err.splitlines()
     assert (lines[0], lines[-1]) == ("lrplan: training 10 organisms", "lrplan: 10 of 10 organisms")
     assert found["table"] == str(tmp_path / "tuned.tsv")
@@ -85,6 +88,8 @@ def test_nothing_found_is_named_and_has_its_exit_code(process, recipe, tmp_path)
     told = " ".join(ran.out.split())
     assert "Nothing was found for sgdm, mlp, digits: all candidates diverged." in told
     assert "feedback_alignment mlp digits 0.1 " in told
+    edge = "feedback_alignment, mlp, digits lies at the edge of the search space: learning_rate the"
+    assert f"{edge} highest that was tried." in told
     assert "sgdm = 0.05\n" in out.read_text()
 
 

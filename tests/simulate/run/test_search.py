@@ -9,7 +9,7 @@ import pytest
 
 from lrplan.errors import UsageError
 from lrplan.simulate.run.recipe import parse_recipe
-from lrplan.simulate.run.search import Range, Search, Values
+from lrplan.simulate.run.search import Candidate, Range, Search, Values, edges
 
 GRID = """
 [grid]
@@ -114,6 +114,19 @@ def test_a_value_is_tried_once():
     assert Values((0.5,)).spread(3) == [0.5] * 3
     assert len(candidates("[tune.learning_rate]\nsgdm = [0.1, 0.1]", "sgdm")) == 1
     assert len(candidates("[tune.learning_rate]\nsgdm = { low = 0.1, high = 0.1 }", "sgdm")) == 1
+
+
+def test_a_candidate_at_the_end_of_what_is_tried_is_known():
+    tried = [
+        Candidate(rate, {"steps": steps, "amp": 0.1, "nesterov": steps > 1})
+        for rate, steps in ((0.1, 2), (0.01, 4), (0.05, 1), (0.1, 4))
+    ]
+    assert [edges(each, tried) for each in tried] == [
+        {"learning_rate": "highest"},
+        {"learning_rate": "lowest", "steps": "highest"},
+        {"steps": "lowest"},
+        {"learning_rate": "highest", "steps": "highest"},
+    ]
 
 
 def test_rungs_grow_as_candidates_fall():

@@ -97,6 +97,14 @@ def test_a_search_writes_the_recipe_and_a_table_of_what_it_tried(here, small, tm
     assert tuple(table[0]) == COLUMNS
     assert [row["outcome"] for row in table].count("chosen") == 4 - len(found.unresolved)
     assert {row["rung"] for row in table} == {"1", "2"}
+    # Of two rates each is at an end.
+    ends = {(f.cell.spec.rule, f.cell.spec.task): f.edges for f in found.found if f.trial}
+    assert all(edges["learning_rate"] in ("lowest", "highest") for edges in ends.values())
+    assert len(found.on_edge) == len(ends) > 0
+    for row in table:
+        if row["outcome"] == "chosen":
+            edges = ends[row["rule"], row["task"]]
+            assert row["edges"] == " ".join(f"{k}={v}" for k, v in edges.items())
     assert {row["settings"] for row in table} == {"", "rate=0.1", "rate=1.0"}
     assert {row["validation_examples"] for row in table} == {"287"}
     assert {(row["rung"], row["updates"], row["seeds"]) for row in table} == {
@@ -348,8 +356,13 @@ test = 30
 """
     with pytest.raises(UsageError, match="'shapes' cannot be tuned: class 0 has 4 training"):
         tune(parse_recipe(text.format(8, 40)), tmp_path / "tuned.toml", **CPU)
-    with pytest.raises(UsageError, match="use more epochs or a smaller batch"):
+    told = "50 examples are left .* validation part of 10; .* use more epochs or a smaller batch"
+    with pytest.raises(UsageError, match=told):
         tune(parse_recipe(text.format(55, 60)), tmp_path / "tuned.toml", **CPU)
+    # One example of each of five classes: 0.2 ** 5 is no evidence.
+    few = text.format(8, 60) + '[training]\nstart = "pretrained"\n'
+    with pytest.raises(UsageError, match="validation part has 5 examples, 20% of them of one"):
+        tune(parse_recipe(few), tmp_path / "tuned.toml", **CPU)
     assert list(tmp_path.iterdir()) == []
 
 
