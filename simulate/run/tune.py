@@ -349,9 +349,8 @@ class _Search:
                 checkpoint_steps(spec, ground.train)
             except UsageError as error:
                 raise UsageError(
-                    f"{spec.architecture} on {spec.task}: {ground.train} examples are left to "
-                    f"train on beside the validation part of {ground.examples}; {error}, or more "
-                    "training data"
+                    f"{spec.architecture} on {spec.task}: a validation part of {ground.examples} "
+                    f"examples is set aside, and {error}, or more training data"
                 ) from None
 
     def ground(self, spec: OrganismSpec) -> _Ground:

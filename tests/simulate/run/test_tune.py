@@ -356,9 +356,11 @@ test = 30
 """
     with pytest.raises(UsageError, match="'shapes' cannot be tuned: class 0 has 4 training"):
         tune(parse_recipe(text.format(8, 40)), tmp_path / "tuned.toml", **CPU)
-    told = "50 examples are left .* validation part of 10; .* use more epochs or a smaller batch"
+    told = r"validation part of 10 examples .* \(50 training examples in batches of 55\) .* smaller"
     with pytest.raises(UsageError, match=told):
         tune(parse_recipe(text.format(55, 60)), tmp_path / "tuned.toml", **CPU)
+    with pytest.raises(UsageError, match=r"\(60 training examples in batches of 64\)"):
+        tune(parse_recipe(text.format(64, 60)), tmp_path / "tuned.toml", **CPU)
     # One example of each of five classes: 0.2 ** 5 is no evidence.
     few = text.format(8, 60) + '[training]\nstart = "pretrained"\n'
     with pytest.raises(UsageError, match="validation part has 5 examples, 20% of them of one"):
