@@ -415,26 +415,30 @@ class Account:
 
     def start(self, done: int, total: int) -> None:
         """Take the number of organisms that were there before, and of all."""
-        self.before, self.done, self.total = done, done, total
+        self.before, self.done, self.total = done, done, max(done, total)
         self._said = self._began = time.monotonic()
         if self.quiet:
             return
         if done:
-            _output.note(f"going on: {done} of {total} organisms are there already", quiet=False)
+            _output.note(
+                f"going on: {done} of {self.total} organisms are there already", quiet=False
+            )
         if sys.stderr is not None and sys.stderr.isatty():
             self._bar = _bar()
             self._task = self._bar.add_task(
-                "organisms", total=total, completed=done, note="time left unknown"
+                "organisms", total=self.total, completed=done, note="time left unknown"
             )
             self._bar.start()
         else:
-            _output.note(f"training {total - done} organisms", quiet=False)
+            _output.note(f"training {self.total - done} organisms", quiet=False)
 
     def advance(self, diverged: bool) -> None:
-        """Take one more finished organism."""
+        """Take one more finished organism; a search may come to more than was expected."""
         self.done += 1
         self.diverged += diverged
-        self._show(last=self.done == self.total)
+        last = self.done == self.total
+        self.total = max(self.total, self.done)
+        self._show(last=last)
 
     def progress(self, share: float) -> None:
         """Take the share of this run's work that is done, unfinished stacks included."""
@@ -447,17 +451,19 @@ class Account:
         if self.share is None:
             share = self.trained / max(1, self.total - self.before)
         else:
-            share = self.share
+            share = min(1.0, self.share)
         return (time.monotonic() - self._began) * (1 - share) / share if share > 0 else None
 
     def _show(self, *, last: bool = False) -> None:
         if self.quiet:
             return
         told = [f"{self.diverged} diverged in this run"] if self.diverged else []
-        if self.left_s is not None and not last:
+        if self.left_s and not last:
             told.append(f"about {_time_words(self.left_s)} left")
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, note=", ".join(told))
+            self._bar.update(
+                self._task, total=self.total, completed=self.done, note=", ".join(told)
+            )
         elif last or time.monotonic() - self._said >= LINE_SECONDS:
             self._said = time.monotonic()
             line = f"{self.done} of {self.total} organisms"

@@ -47,8 +47,8 @@ def tune(
         typer.Option(
             parser=_options.whole,
             metavar="N",
-            help="Processes on the CPU.",
-            show_default="one per core",
+            help="Processes.",
+            show_default="one per core; on a GPU at most 8, and as its memory allows",
         ),
     ] = None,
     device: Annotated[
@@ -100,6 +100,8 @@ def tune(
                 data=data,
                 on_start=account.start,
                 on_organism=lambda spec, diverged: account.advance(diverged),
+                on_note=lambda text: _output.note(text, quiet=quiet),
+                on_progress=account.progress,
             )
     except KeyboardInterrupt:
         raise Interrupted(account.kept(out)) from None
@@ -120,6 +122,7 @@ def _as_json(found: Tuning, out: Path, table: Path, trained: int) -> dict[str, A
         "trained": trained,
         "tried": len(found.trials),
         "unresolved": len(found.unresolved),
+        "on_edge": len(found.on_edge),
         "found": [
             {
                 "grid": f.cell.grid + 1,
@@ -128,6 +131,8 @@ def _as_json(found: Tuning, out: Path, table: Path, trained: int) -> dict[str, A
                 "task": f.cell.spec.task,
                 "learning_rates": f.rates,
                 "settings": f.settings,
+                "on_edge": bool(f.edges),
+                "edges": f.edges,
                 "trial": None if f.trial is None else f.trial.row(),
                 "problem": f.problem or None,
             }
@@ -149,6 +154,14 @@ def _as_lines(found: Tuning, out: Path, table: Path) -> Iterator[Any]:
         yield (
             f"Nothing was found for {spec.rule}, {spec.architecture}, {spec.task}: {f.problem}. "
             "The recipe keeps its rate; search another range, in [tune.learning_rate]."
+        )
+    for f in found.on_edge:
+        spec = f.cell.spec
+        ends = " and ".join(f"{name} the {end}" for name, end in f.edges.items())
+        yield (
+            f"What was found for {spec.rule}, {spec.architecture}, {spec.task} lies at the edge of "
+            f"the search space: {ends} that was tried. What lies beyond may be better; widen "
+            "[tune]."
         )
     yield f"{_output.plain(out)}: the recipe with these rates"
     yield f"{_output.plain(table)}: all that was tried"

@@ -128,8 +128,9 @@ def checkpoint_steps(spec: OrganismSpec, examples: int) -> list[int]:
     total = spec.epochs * (examples // spec.batch_size)
     if total < spec.checkpoints - 1:
         raise UsageError(
-            f"{spec.epochs} epochs of {examples // spec.batch_size} updates are {total} updates, "
-            f"too few for {spec.checkpoints} checkpoints; use more epochs or a smaller batch"
+            f"{spec.epochs} epochs of {examples // spec.batch_size} updates ({examples} training "
+            f"examples in batches of {spec.batch_size}) are {total} updates, too few for "
+            f"{spec.checkpoints} checkpoints; use more epochs or a smaller batch"
         )
     return [round(total * i / (spec.checkpoints - 1)) for i in range(spec.checkpoints)]
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from lrplan.errors import UsageError
 from lrplan.registry import nearest
+
+
+@contextmanager
+def errors_at(where: str) -> Iterator[None]:
+    """Say of usage errors raised meanwhile where in the recipe the value stands."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
 
 
 def table_of(raw: Mapping[str, Any], key: str, origin: str) -> dict[str, Any]:

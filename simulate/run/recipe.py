@@ -15,7 +15,7 @@ from lrplan.registry import Registry, nearest
 from lrplan.simulate.architectures import architectures
 from lrplan.simulate.learn.storage import Storage
 from lrplan.simulate.rules import rules
-from lrplan.simulate.run._values import like, list_of, only_known, table_of, whole
+from lrplan.simulate.run._values import errors_at, like, list_of, only_known, table_of, whole
 from lrplan.simulate.run.search import Search, parse_search
 from lrplan.simulate.tasks import tasks
 
@@ -231,8 +231,10 @@ def _check_rule_settings(given: Mapping[str, Any], origin: str) -> None:
     for name in given:
         rule = rules.get(name)
         for key, value in table_of(given, name, origin).items():
-            for each in _leaves(value, f"{origin} [rules.{name}] {key}"):
-                rule.with_settings({key: each})
+            where = f"{origin} [rules.{name}] {key}"
+            for each in _leaves(value, where):
+                with errors_at(where):
+                    rule.with_settings({key: each})
 
 
 def _leaves(value: Any, where: str, kinds: Sequence[str] = ("architecture", "task")) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -15,7 +15,7 @@ from lrplan.errors import UsageError
 from lrplan.randomness import keyed_rng
 from lrplan.registry import nearest
 from lrplan.simulate.rules import Rule, rules
-from lrplan.simulate.run._values import only_known, table_of, whole
+from lrplan.simulate.run._values import errors_at, only_known, table_of, whole
 
 FACTOR = 30.0
 """By default rates are searched from a rule's own over this to a rule's own times this."""
@@ -32,7 +32,10 @@ class Values:
     values: tuple[Any, ...]
 
     def spread(self, count: int) -> list[Any]:
-        """Return `count` values, each as often as the others, give or take one."""
+        """Return `count` values, at least as many as there are, each as often as the others.
+
+        That is give or take one.
+        """
         return [self.values[i * len(self.values) // count] for i in range(count)]
 
 
@@ -76,7 +79,8 @@ class Search:
         says.
     candidates : int
         Of each rule, architecture and task where the learning rate alone is searched; each
-        further setting that is searched adds as many.
+        further setting that is searched adds as many. There are more where a longer list stands
+        beside a range: all of its values are tried.
     eta : int
         From one rung to the next one in `eta` is kept, and trained `eta` times as long.
     seeds : int
@@ -116,7 +120,9 @@ class Search:
         if all(isinstance(d, Values) for d in dimensions.values()):
             rows = list(itertools.product(*(d.values for d in dimensions.values())))  # type: ignore[union-attr]
         else:
-            count = self.candidates * len(dimensions)
+            lists = [len(d.values) for d in dimensions.values() if isinstance(d, Values)]
+            # What is listed is tried, all of it.
+            count = max(self.candidates * len(dimensions), *lists, 1)
             columns = []
             for name, dimension in dimensions.items():
                 spread = dimension.spread(count)
@@ -135,6 +141,31 @@ class Search:
     def kept(self, rung: int, candidates: int) -> int:
         """Return how many of some candidates take part in a rung: two at least, if there are."""
         return max(min(2, candidates), math.ceil(candidates / self.eta**rung))
+
+
+def edges(candidate: Candidate, candidates: Sequence[Candidate]) -> dict[str, str]:
+    """Say which values of a candidate are at the end of what is tried.
+
+    Parameters
+    ----------
+    candidate : Candidate
+        One of `candidates`.
+    candidates : sequence of Candidate
+        All that is tried for a rule, architecture and task.
+
+    Returns
+    -------
+    dict of str to {"lowest", "highest"}
+        By ``learning_rate`` and the name of a setting. What has one value only has no end, nor has
+        a switch.
+    """
+    found = {}
+    tried = [{"learning_rate": c.learning_rate, **c.settings} for c in candidates]
+    for name, value in {"learning_rate": candidate.learning_rate, **candidate.settings}.items():
+        lowest, highest = (end(each[name] for each in tried) for end in (min, max))
+        if lowest < highest and not isinstance(value, bool) and value in (lowest, highest):
+            found[name] = "lowest" if value == lowest else "highest"
+    return found
 
 
 def parse_search(raw: Mapping[str, Any], where: str) -> Search:
@@ -157,12 +188,12 @@ def parse_search(raw: Mapping[str, Any], where: str) -> Search:
     rates = {}
     for name, given in table_of(raw, "learning_rate", where).items():
         if name != "default":
-            rules.get(name)
+            _rule(name, f"{where} learning_rate")
         rates[name] = _dimension(given, f"{where} learning_rate of {name}")
         _refuse_no_rates(rates[name], f"{where} learning_rate of {name}")
     settings = {}
     for name in table_of(raw, "rules", where):
-        rule = rules.get(name)
+        rule = _rule(name, f"{where} rules")
         settings[name] = {
             key: _setting(rule, key, value, f"{where} {name}.{key}")
             for key, value in table_of(raw["rules"], name, f"{where} rules").items()
@@ -200,8 +231,7 @@ def _dimension(given: Any, where: str) -> Dimension:
 
 def _refuse_no_rates(dimension: Dimension, where: str) -> None:
     """Refuse learning rates that are none."""
-    tried = dimension.values if isinstance(dimension, Values) else (dimension.low, dimension.high)
-    for rate in tried:
+    for rate in _ends(dimension):
         if not _is_number(rate) or not 0 < rate < LARGEST_RATE:
             raise UsageError(f"{where}: {rate!r} is no learning rate; expected positive numbers")
 
@@ -209,15 +239,25 @@ def _refuse_no_rates(dimension: Dimension, where: str) -> None:
 def _setting(rule: Rule, key: str, given: Any, where: str) -> Dimension:
     """Return what is tried of a rule's setting."""
     dimension = _dimension(given, where)
-    if isinstance(dimension, Values):
-        for value in dimension.values:
+    kind = type(rule.settings().get(key, 0.0))
+    if isinstance(dimension, Range) and kind is not float:
+        expected = "true or false" if kind is bool else "a list, such as [1, 2, 4]"
+        raise UsageError(f"{where} has no range between low and high; expected {expected}")
+    for value in _ends(dimension):
+        with errors_at(where):
             rule.with_settings({key: value})
-        return dimension
-    for value in (dimension.low, dimension.high):
-        rule.with_settings({key: value})
-    if not isinstance(rule.settings()[key], float):
-        raise UsageError(f"{where} is a whole number; expected a list of those to try, no range")
     return dimension
+
+
+def _rule(name: str, where: str) -> Rule:
+    """Return a rule by its name, or refuse an unknown one."""
+    with errors_at(where):
+        return rules.get(name)
+
+
+def _ends(dimension: Dimension) -> Sequence[Any]:
+    """Return all values of a list, and the ends of a range as they are tried, rounded."""
+    return dimension.values if isinstance(dimension, Values) else dimension.spread(2)
 
 
 def _is_number(value: Any) -> bool:

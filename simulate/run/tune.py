@@ -31,17 +31,20 @@ from lrplan.simulate.run.on_card import MOST_PROCESSES, Reports, on_card
 from lrplan.simulate.run.pack import read_part
 from lrplan.simulate.run.preflight import check_combinations, check_data, data_in
 from lrplan.simulate.run.recipe import Cell, Recipe
-from lrplan.simulate.run.search import Candidate
+from lrplan.simulate.run.search import Candidate, edges
 from lrplan.simulate.run.tuned import (
     Found,
     Trial,
     Tuning,
+    check_statable,
     refuse_existing,
+    refuse_no_directory,
+    stands,
     table_text,
     tuned_text,
     write_whole,
 )
-from lrplan.simulate.run.work import device_named, stacks_of, unfinished
+from lrplan.simulate.run.work import device_named, stacks_of, unfinished, work_of
 from lrplan.simulate.tasks import tasks
 from lrplan.threads import threads
 
@@ -86,12 +89,15 @@ def tune(
     data: Path | None = None,
     on_start: Callable[[int, int], None] | None = None,
     on_organism: Finished | None = None,
+    on_note: Callable[[str], None] | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Tuning:
     """Search learning rates, and settings of rules, and write the recipe with them.
 
     Organisms that are finished are kept in ``OUT.partial``, so that a search that was killed goes
-    on; the directory is removed when the recipe is written. On a CPU what is found depends neither
-    on the number of workers nor on interruptions.
+    on; the directory is removed when the recipe is written. A search that was killed between the
+    two ends when it is started again, if its recipe and table are still as it wrote them. On a CPU
+    what is found depends neither on the number of workers nor on interruptions.
 
     Candidates are compared by their mean performance on the validation part: the share of
     examples that the readout judges rightly or, after self-supervised learning, a ridge
@@ -108,9 +114,10 @@ def tune(
     table : Path, optional
         Where all that was tried goes, with commas if the name ends in ``.csv``, otherwise with
         tabs; by default beside `out`, ending in ``.tsv``.
-    workers, device, data, on_start, on_organism : optional
-        As for `lrplan.simulate.run.simulate.simulate`. The total that `on_start` is told is
-        that of a search in which little diverges.
+    workers, device, data, on_start, on_organism, on_note, on_progress : optional
+        As for `lrplan.simulate.run.simulate.simulate`. The total that `on_start` is told, and
+        the work that `on_progress` is told a share of, are those of a search in which little
+        diverges; where all of a rung diverge there are more.
 
     Returns
     -------
@@ -120,8 +127,10 @@ def tune(
     Raises
     ------
     UsageError
-        If `out` or `table` exists or they are one, the start of another search lies beside `out`,
-        the recipe has an organism that cannot be, or the training data are too few to validate
+        If `out` or `table` exists, has no directory or they are one, the start of another search
+        lies beside `out`,
+        the recipe has an organism that cannot be, or could not state what is found (as
+        `lrplan.simulate.run.tuned.check_statable`), or the training data are too few to validate
         on.
     DataError
         If data are missing, or a worker process died; what was finished stays.
@@ -135,23 +144,39 @@ def tune(
     if table == out:
         raise UsageError(f"--out and --table are both {out}; give one of them another name")
     search = _Search(recipe, FinishedOrganisms(out))
-    refuse_existing("--out", out)
-    if not search.parts.belong_to(search.everything):
-        # A search that was killed at its very end has left its table behind.
-        refuse_existing("--table", table)
+    reports = Reports(
+        on_organism or (lambda spec, diverged: None),
+        on_progress or (lambda share: None),
+        on_note or (lambda text: None),
+    )
+    check_statable(recipe, search.candidates)
+    files = {"--out": out, "--table": table}
+    for option, path in files.items():
+        refuse_no_directory(option, path)
+        if not search.parts.belong_to(search.everything):
+            refuse_existing(option, path)
     with data_in(data):
         search.check()
-        with search.parts.only_writer(search.everything) as ours:
-            if not ours:
-                refuse_existing("--out", out)
+        with search.parts.only_writer(search.everything):
+            # A search that was killed at its very end has left them behind.
+            search.ended = {o: p for o, p in files.items() if stands(p)}
             if on_start is not None:
-                on_start(search.done(), sum(n for _, n in search.sizes()))
-            found = search.run(device, workers, on_organism or (lambda spec, diverged: None))
+                on_start(search.done(), search.done() + len(search.left()))
+            found = search.run(device, workers, reports)
+            # The table first: whatever comes of the recipe, what was tried is not lost.
+            delimiter = "," if table.suffix == ".csv" else "\t"
+            _write_or_compare("--table", table, table_text(search.trials, delimiter))
             text = tuned_text(recipe, found)
-            write_whole(table, table_text(search.trials, "," if table.suffix == ".csv" else "\t"))
-            write_whole(out, text)
+            _write_or_compare("--out", out, text)
     search.parts.clear()
     return Tuning(tuple(found), tuple(search.trials), text)
+
+
+def _write_or_compare(option: str, path: Path, text: str) -> None:
+    """Write a file; if one stands there, refuse any but the same, which an earlier try wrote."""
+    if not path.is_file() or path.read_bytes() != text.encode():
+        refuse_existing(option, path)
+        write_whole(path, text)
 
 
 def plan(
@@ -171,6 +196,7 @@ def plan(
     """
     parts = FinishedOrganisms(Path(out))
     search = _Search(recipe, parts)
+    check_statable(recipe, search.candidates)
     parts.refuse_others(search.everything)
     left = Recipe(recipe.name, tuple(search.left()), KEPT)
     nowhere = Path(out).with_name(Path(out).name + ".plan")
@@ -205,10 +231,18 @@ class _Ground:
 
     def learned(self, arrays: Mapping[str, np.ndarray]) -> bool:
         """Say of what was kept of an organism whether it learned, as `has_learned`."""
+        return self._learned(arrays["performance"], arrays["loss"])
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether an organism that learned all there is would pass for one that did."""
+        return self._learned(np.array([0.0, 1.0]), np.array([1.0, 0.0]))
+
+    def _learned(self, performance: np.ndarray, loss: np.ndarray) -> bool:
         return bool(
             has_learned(
-                arrays["performance"][None],
-                arrays["loss"][None],
+                performance[None],
+                loss[None],
                 np.array([self.chance]),
                 np.array([self.examples]),
                 np.array([self.self_supervised]),
@@ -236,6 +270,8 @@ class _Search:
         self.everything = Recipe(recipe.name, tuple(_once(every)), KEPT)
         self.trials: list[Trial] = []
         self.grounds: dict[str, _Ground] = {}
+        self.ended: dict[str, Path] = {}
+        self.done_work = 0.0
 
     def first(self, rung: int) -> list[list[Candidate]]:
         """Return as many candidates of each cell as take part in a rung."""
@@ -300,7 +336,22 @@ class _Search:
         check_combinations(replace(self.everything, specs=tuple(some)))
         check_data(some)
         for spec in some:
-            checkpoint_steps(spec, self.ground(spec).train)
+            ground = self.ground(spec)
+            if not ground.can_tell:
+                raise UsageError(
+                    f"the task {spec.task!r} cannot be tuned: the validation part has "
+                    f"{ground.examples} examples, {ground.chance:.0%} of them of one class, and "
+                    "whoever names them all rightly may have guessed. Take more training data, or "
+                    "a larger share of them, validation in [tune] (it is "
+                    f"{self.settings.validation:g}; at most 0.5)"
+                )
+            try:
+                checkpoint_steps(spec, ground.train)
+            except UsageError as error:
+                raise UsageError(
+                    f"{spec.architecture} on {spec.task}: a validation part of {ground.examples} "
+                    f"examples is set aside, and {error}, or more training data"
+                ) from None
 
     def ground(self, spec: OrganismSpec) -> _Ground:
         """Return what organisms on a spec's task are compared on."""
@@ -320,12 +371,18 @@ class _Search:
             )
         return self.grounds[key]
 
-    def run(self, device: str, workers: int, finished: Finished) -> list[Found]:
-        """Train rung after rung, and choose."""
+    def run(self, device: str, workers: int, reports: Reports) -> list[Found]:
+        """Train rung after rung, and choose.
+
+        Raises
+        ------
+        UsageError
+            If an organism is missing although files of the search's end stand there, `ended`.
+        """
         ranked = self.candidates
         tried: list[list[list[Trial]]] = []
         for rung in self.rungs:
-            now = self._rung(rung, ranked, device, workers, finished)
+            now = self._rung(rung, ranked, device, workers, reports)
             tried.append(now)
             # What was left out of this rung stands by, in case all others diverge in the next.
             ranked = [
@@ -351,7 +408,7 @@ class _Search:
         ranked: Sequence[Sequence[Candidate]],
         device: str,
         workers: int,
-        finished: Finished,
+        reports: Reports,
     ) -> list[list[Trial]]:
         """Return how the best candidates of each cell did in a rung, the best first.
 
@@ -361,7 +418,7 @@ class _Search:
         most = [self.settings.kept(rung, len(each)) for each in self.candidates]
         going = [each[:n] for each, n in zip(ranked, most, strict=True)]
         while any(going):
-            self._train(self.specs(rung, going), device, workers, finished)
+            self._train(self.specs(rung, going), device, workers, reports)
             for i, cell in enumerate(self.cells):
                 tried[i] += [self._trial(cell, candidate, rung) for candidate in going[i]]
                 lost = all(t.diverged for t in tried[i])
@@ -369,18 +426,28 @@ class _Search:
         return [sorted(each, key=_rank) for each in tried]
 
     def _train(
-        self, specs: list[OrganismSpec], device: str, workers: int, finished: Finished
+        self, specs: list[OrganismSpec], device: str, workers: int, reports: Reports
     ) -> None:
         """Train what is missing of a rung, all cells together."""
+        missing = self.parts.missing(_once(specs))
+        if missing:
+            for option, path in self.ended.items():
+                refuse_existing(option, path)
         if device == "cuda":
-            missing = self.parts.missing(_once(specs))
-            reports = Reports(finished)
-            on_card(missing, KEPT, self.parts, Gpu.here(), reports, most_processes=workers)
+            ours = replace(reports, progress=self._progress(missing, reports))
+            on_card(missing, KEPT, self.parts, Gpu.here(), ours, most_processes=workers)
             return
         # Of all organisms, finished or not: so stacks do not depend on interruptions.
         stacks = stacks_of(_once(specs), KEPT, device)
         left = unfinished(stacks, device, self.parts.missing)
-        on_cores(left, KEPT, self.parts, workers, finished)
+        on_cores(left, KEPT, self.parts, workers, reports.finished)
+
+    def _progress(self, specs: list[OrganismSpec], reports: Reports) -> Callable[[float], None]:
+        """Return who takes the share of these organisms that is done, and tells that of all."""
+        before, now = self.done_work, sum(work_of(specs).values())
+        everything = before + max(now, sum(work_of(self.left()).values()))
+        self.done_work += now
+        return lambda share: reports.progress((before + share * now) / everything)
 
     def _trial(self, cell: Cell, candidate: Candidate, rung: int) -> Trial:
         """Return how a candidate did."""
@@ -408,6 +475,7 @@ class _Search:
             loss=loss,
             diverged=diverged,
             learned=not diverged and all(ground.learned(a) for _, a in parts),
+            edges=edges(candidate, self.candidates[self.cells.index(cell)]),
         )
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 from tomlkit.items import InlineTable
 
+from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import UsageError
 from lrplan.simulate.run.recipe import Cell, Recipe, parse_recipe
 from lrplan.simulate.run.search import DIGITS, Candidate
@@ -20,7 +22,7 @@ from lrplan.simulate.run.search import DIGITS, Candidate
 COLUMNS = (
     *("grid", "rule", "architecture", "task", "batch_size", "learning_rate", "settings", "rung"),
     *("epochs", "updates", "seeds", "performance", "low", "high", "validation_examples", "loss"),
-    *("diverged", "learned", "outcome"),
+    *("diverged", "learned", "outcome", "edges"),
 )
 
 
@@ -55,6 +57,8 @@ class Trial:
         Whether all of them learned.
     outcome : {"kept", "dropped", "chosen"}
         Whether it went into the next rung; in the last, whether it was chosen.
+    edges : mapping of str to {"lowest", "highest"}
+        Which of its values lie at an end of what was tried, as `lrplan.simulate.run.search.edges`.
     """
 
     cell: Cell
@@ -71,6 +75,7 @@ class Trial:
     diverged: bool
     learned: bool
     outcome: str = "dropped"
+    edges: Mapping[str, str] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
         """Return plain values by `COLUMNS`."""
@@ -81,8 +86,45 @@ class Trial:
             *(self.candidate.learning_rate, settings, self.rung),
             *(self.epochs, self.updates, self.seeds, self.performance, self.low, self.high),
             *(self.examples, self.loss, self.diverged, self.learned, self.outcome),
+            dict(self.edges),
         )
         return dict(zip(COLUMNS, values, strict=True))
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a recipe is to state for one rule, architecture and task.
+
+    Parameters
+    ----------
+    cell : Cell
+        For what.
+    candidate : Candidate or None
+        The learning rate and settings; None keeps those of the recipe.
+    """
+
+    cell: Cell
+    candidate: Candidate | None
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates: as many as the recipe had, in the same ratios, to three digits.
+
+        The largest is the candidate's; smaller ones are no nearer to divergence.
+        """
+        if self.candidate is None:
+            return self.cell.rates
+        largest, found = max(self.cell.rates), self.candidate.learning_rate
+        return tuple(
+            found if rate == largest else float(f"{found * rate / largest:.{DIGITS}g}")
+            for rate in self.cell.rates
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the rule."""
+        found = {} if self.candidate is None else self.candidate.settings
+        return {**self.cell.spec.settings["rule"], **found}
 
 
 @dataclass(frozen=True)
@@ -104,21 +146,24 @@ class Found:
     problem: str = ""
 
     @property
-    def rates(self) -> tuple[float, ...]:
-        """The learning rates for the recipe: as many as it had, in the same ratios.
+    def statement(self) -> Statement:
+        """What the recipe is to state."""
+        return Statement(self.cell, None if self.trial is None else self.trial.candidate)
 
-        The largest is the one found; smaller ones are no nearer to divergence.
-        """
-        if self.trial is None:
-            return self.cell.rates
-        share = self.trial.candidate.learning_rate / max(self.cell.rates)
-        return tuple(float(f"{share * rate:.{DIGITS}g}") for rate in self.cell.rates)
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates for the recipe, as `Statement.rates`."""
+        return self.statement.rates
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of the rule for the recipe."""
-        found = {} if self.trial is None else self.trial.candidate.settings
-        return {**self.cell.spec.settings["rule"], **found}
+        return self.statement.settings
+
+    @property
+    def edges(self) -> dict[str, str]:
+        """Which of the values that were found lie at an end of what was tried, as `Trial.edges`."""
+        return {} if self.trial is None else dict(self.trial.edges)
 
 
 @dataclass(frozen=True)
@@ -140,13 +185,92 @@ class Tuning:
     text: str
 
     @property
+    def on_edge(self) -> list[Found]:
+        """Those for which a value was found at an end of what was tried: beyond may be better."""
+        return [f for f in self.found if f.edges]
+
+    @property
     def unresolved(self) -> list[Found]:
         """Those for which nothing was found."""
         return [f for f in self.found if f.trial is None]
 
 
+def check_statable(recipe: Recipe, candidates: Sequence[Sequence[Candidate]]) -> None:
+    """Refuse, before anything is trained, a recipe that could not state what is found.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        That is to be tuned.
+    candidates : sequence of sequence of Candidate
+        What is tried for each of its cells.
+
+    Raises
+    ------
+    UsageError
+        If organisms of several grids differ in nothing but what is searched, and so would be one
+        if the same is found for both; or if several rates of a grid would be one at three digits.
+    """
+    _refuse_alike(recipe)
+    for cell, mine in zip(recipe.cells, candidates, strict=True):
+        for candidate in mine:
+            rates = Statement(cell, candidate).rates
+            if len(set(rates)) < len(rates):
+                raise UsageError(
+                    f"{_place(cell)} has the learning rates {list(cell.rates)}, which tune keeps "
+                    f"in their ratio; with {candidate.learning_rate:g} as the largest they would "
+                    f"be {list(rates)}, at {DIGITS} digits. Take rates that lie further apart"
+                )
+    # All else that could go wrong in writing goes wrong now.
+    recipe_text(
+        recipe,
+        [Statement(cell, mine[0]) for cell, mine in zip(recipe.cells, candidates, strict=True)],
+    )
+
+
+def _refuse_alike(recipe: Recipe) -> None:
+    """Refuse organisms of several grids that only what is searched tells apart."""
+    rates: dict[tuple[str, str, str], int] = {}
+    for cell in recipe.cells:
+        key = _combination(cell.spec)
+        rates[key] = max(rates.get(key, 0), len(cell.rates))
+    alike = Counter(_but_for_what_is_searched(spec, recipe) for spec in recipe.specs)
+    for spec in recipe.specs:
+        key = _combination(spec)
+        # Within one grid there is one for each of its rates.
+        if alike[_but_for_what_is_searched(spec, recipe)] > rates[key]:
+            cells = [cell for cell in recipe.cells if _combination(cell.spec) == key]
+            searched = ["learning_rate", *recipe.search.rules.get(spec.rule, {})]
+            raise UsageError(
+                f"{', '.join(key)} stands in the grids "
+                f"{' and '.join(str(cell.grid + 1) for cell in cells)}, with organisms that differ "
+                f"in {' and '.join(searched)} alone, which tune searches: they would become one. "
+                "Put them into one grid, with a list of rates, or give them seeds of their own"
+            )
+
+
+def _combination(spec: OrganismSpec) -> tuple[str, str, str]:
+    return spec.rule, spec.architecture, spec.task
+
+
+def _but_for_what_is_searched(spec: OrganismSpec, recipe: Recipe) -> str:
+    """Return a name of an organism that its learning rate and searched settings leave as it is."""
+    searched = recipe.search.rules.get(spec.rule, {})
+    kept = {k: v for k, v in spec.settings["rule"].items() if k not in searched}
+    return replace(spec, learning_rate=1.0, settings={**spec.settings, "rule": kept}).hash
+
+
+def _place(cell: Cell) -> str:
+    return f"{', '.join(_combination(cell.spec))} of grid {cell.grid + 1}"
+
+
 def tuned_text(recipe: Recipe, found: Sequence[Found]) -> str:
-    """Return a recipe's text with what was found; comments and order stay.
+    """Return a recipe's text with what was found, as `recipe_text`."""
+    return recipe_text(recipe, [f.statement for f in found])
+
+
+def recipe_text(recipe: Recipe, found: Sequence[Statement]) -> str:
+    """Return a recipe's text with other rates and settings; comments and order stay.
 
     Learning rates go into ``[grid.learning_rate]``, settings that were searched into
     ``[grid.rules.NAME]``.
@@ -170,7 +294,7 @@ def tuned_text(recipe: Recipe, found: Sequence[Found]) -> str:
     return text
 
 
-def _rates(found: Sequence[Found]) -> dict[str, Any]:
+def _rates(found: Sequence[Statement]) -> dict[str, Any]:
     """Return the learning rates of one grid, by rule."""
     out = {}
     for rule in dict.fromkeys(f.cell.spec.rule for f in found):
@@ -179,7 +303,7 @@ def _rates(found: Sequence[Found]) -> dict[str, Any]:
     return out
 
 
-def _settings(found: Sequence[Found], searched: Iterable[str]) -> dict[str, Any]:
+def _settings(found: Sequence[Statement], searched: Iterable[str]) -> dict[str, Any]:
     """Return the settings of one rule that were searched; what is stated nowhere is left out."""
     out = {}
     for name in searched:
@@ -215,7 +339,7 @@ def _one_or_list(values: tuple[float, ...]) -> Any:
     return values[0] if len(values) == 1 else list(values)
 
 
-def _by_place(found: Sequence[Found], values: Sequence[Any]) -> Any:
+def _by_place(found: Sequence[Statement], values: Sequence[Any]) -> Any:
     """Return values as a recipe states them: one for all, or tables by architecture and task."""
     tables: dict[str, dict[str, Any]] = {}
     for f, value in zip(found, values, strict=True):
@@ -261,7 +385,8 @@ def table_text(trials: Sequence[Trial], delimiter: str) -> str:
     writer.writeheader()
     for trial in trials:
         row = trial.row()
-        row["settings"] = " ".join(f"{key}={value}" for key, value in row["settings"].items())
+        for name in ("settings", "edges"):
+            row[name] = " ".join(f"{key}={value}" for key, value in row[name].items())
         for key in ("performance", "low", "high", "loss"):
             row[key] = "" if row[key] != row[key] else f"{row[key]:.4f}"
         for key in ("diverged", "learned"):
@@ -280,11 +405,27 @@ def write_whole(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def stands(path: Path) -> bool:
+    """Say whether anything has this name, a link to nothing included."""
+    return path.exists() or path.is_symlink()
+
+
 def refuse_existing(option: str, path: Path) -> None:
-    """Raise `UsageError` if something stands at `path`, or no directory is there to hold it."""
-    if path.exists() or path.is_symlink():
+    """Raise `UsageError` if something stands at `path`."""
+    if stands(path):
+        partial = path.with_name(path.name + ".partial")
+        left = (
+            f". {partial} holds organisms of a search; remove it if that search wrote {path}"
+            if partial.is_dir()
+            else ""
+        )
         raise UsageError(
             f"{option} {path} exists; nothing is overwritten. Give another name, or move it away"
+            + left
         )
+
+
+def refuse_no_directory(option: str, path: Path) -> None:
+    """Raise `UsageError` if there is no directory to hold `path`."""
     if not path.parent.is_dir():
         raise UsageError(f"{option} {path}: there is no directory {path.parent}; make it first")

@@ -226,3 +226,22 @@ def test_the_account_knows_the_time_left_when_something_is_done(capsys):
     assert account.left_s is not None
     account.progress(1.0)
     assert account.left_s == 0
+
+
+def test_the_account_of_more_organisms_than_expected_says_no_time_left(capsys, monkeypatch):
+    from lrplan.cli import simulate
+
+    monkeypatch.setattr(simulate, "LINE_SECONDS", 0)
+    account = simulate.Account(quiet=False)
+    account.start(3, 2)
+    for _ in range(2):
+        account.advance(False)
+    account.progress(1.2)
+    assert account.left_s == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "lrplan: going on: 3 of 3 organisms are there already",
+        "lrplan: training 0 organisms",
+        "lrplan: 4 of 4 organisms",
+        "lrplan: 5 of 5 organisms",
+        "lrplan: 5 of 5 organisms",
+    ]

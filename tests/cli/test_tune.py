@@ -24,7 +24,7 @@ rungs = 2
 candidates = 3
 seeds = 1
 """
-WILD = "[tune.learning_rate]\nsgdm = [1e5]\nfeedback_alignment = [0.1]\n"
+WILD = "[tune.learning_rate]\nsgdm = [1e5]\nfeedback_alignment = [1e-6, 0.1]\n"
 
 
 @pytest.fixture
@@ -43,6 +43,9 @@ def test_a_search_writes_a_recipe_that_simulate_takes(process, cli, recipe, tmp_
     assert (found["trained"], found["tried"], found["unresolved"]) == (10, 10, 0)
     assert [f["rule"] for f in found["found"]] == ["sgdm", "feedback_alignment"]
     assert all(f["trial"]["outcome"] == "chosen" for f in found["found"])
+    assert all(f["on_edge"] == bool(f["edges"]) for f in found["found"])
+    assert all(f["edges"] == f["trial"]["edges"] for f in found["found"])
+    assert found["on_edge"] == sum(f["on_edge"] for f in found["found"])
     lines = ran.err.splitlines()
     assert (lines[0], lines[-1]) == ("lrplan: training 10 organisms", "lrplan: 10 of 10 organisms")
     assert found["table"] == str(tmp_path / "tuned.tsv")
@@ -85,6 +88,8 @@ def test_nothing_found_is_named_and_has_its_exit_code(process, recipe, tmp_path)
     told = " ".join(ran.out.split())
     assert "Nothing was found for sgdm, mlp, digits: all candidates diverged." in told
     assert "feedback_alignment mlp digits 0.1 " in told
+    edge = "feedback_alignment, mlp, digits lies at the edge of the search space: learning_rate the"
+    assert f"{edge} highest that was tried." in told
     assert "sgdm = 0.05\n" in out.read_text()
 
 
@@ -106,6 +111,25 @@ def test_a_wrong_search_space_is_refused_before_anything_is_written(
     assert (ran.code, ran.out, ran.err.count("\n")) == (code, "", 1)
     assert told in ran.err
     assert [p.name for p in tmp_path.iterdir()] == [recipe.name]
+
+
+def test_notes_and_progress_of_a_search_reach_the_user(cli, recipe, tmp_path, monkeypatch):
+    from lrplan.cli.simulate import Account
+    from lrplan.simulate.run import tune
+
+    shares = []
+
+    def search(recipe, out, *, on_start, on_note, on_progress, **_):
+        on_start(0, 10)
+        on_note("less memory is free than was expected")
+        on_progress(0.25)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tune, "tune", search)
+    monkeypatch.setattr(Account, "progress", lambda self, share: shares.append(share))
+    ran = cli("tune", recipe, "--out", tmp_path / "tuned.toml")
+    assert (ran.code, shares) == (130, [0.25])
+    assert "lrplan: less memory is free than was expected\n" in ran.err
 
 
 def test_a_dry_run_says_what_a_search_takes_and_writes_nothing(cli, recipe, tmp_path):

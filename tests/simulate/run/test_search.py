@@ -9,7 +9,7 @@ import pytest
 
 from lrplan.errors import UsageError
 from lrplan.simulate.run.recipe import parse_recipe
-from lrplan.simulate.run.search import Range, Search, Values
+from lrplan.simulate.run.search import Candidate, Range, Search, Values, edges
 
 GRID = """
 [grid]
@@ -75,6 +75,25 @@ amp = { low = 1e-3, high = 1e-2 }
     assert len(candidates(tune, "sgdm")) == 6
 
 
+def test_all_that_is_listed_is_tried_beside_a_range():
+    rates = [round(0.01 * i, 2) for i in range(1, 12)]
+    tune = f"""
+[tune]
+candidates = 4
+[tune.learning_rate]
+information_alignment = {rates}
+[tune.rules.information_alignment]
+amp = {{ low = 1e-3, high = 1e-2 }}
+steps = [1, 2, 3, 4, 5]
+"""
+    found = candidates(tune, "information_alignment")
+    assert {c.learning_rate for c in found} == set(rates)
+    assert {c.settings["steps"] for c in found} == {1, 2, 3, 4, 5}
+    longest = tune.replace("[1, 2, 3, 4, 5]", str(list(range(1, 21))))
+    found = candidates(longest, "information_alignment")
+    assert {c.settings["steps"] for c in found} == set(range(1, 21))
+
+
 def test_lists_alone_are_combined_with_each_other():
     tune = """
 [tune.learning_rate]
@@ -95,6 +114,19 @@ def test_a_value_is_tried_once():
     assert Values((0.5,)).spread(3) == [0.5] * 3
     assert len(candidates("[tune.learning_rate]\nsgdm = [0.1, 0.1]", "sgdm")) == 1
     assert len(candidates("[tune.learning_rate]\nsgdm = { low = 0.1, high = 0.1 }", "sgdm")) == 1
+
+
+def test_a_candidate_at_the_end_of_what_is_tried_is_known():
+    tried = [
+        Candidate(rate, {"steps": steps, "amp": 0.1, "nesterov": steps > 1})
+        for rate, steps in ((0.1, 2), (0.01, 4), (0.05, 1), (0.1, 4))
+    ]
+    assert [edges(each, tried) for each in tried] == [
+        {"learning_rate": "highest"},
+        {"learning_rate": "lowest", "steps": "highest"},
+        {"steps": "lowest"},
+        {"learning_rate": "highest", "steps": "highest"},
+    ]
 
 
 def test_rungs_grow_as_candidates_fall():
@@ -148,6 +180,26 @@ def test_rungs_grow_as_candidates_fall():
         ("[tune.rules.sgdm]\nmomentum = []", "sgdm.momentum is empty"),
         ("[tune.rules.sgdm]\nmomentum = ['much']", "momentum is 'much'; expected a number"),
         ("[tune.rules]\nsgdm = 1", "sgdm is 1; expected a table"),
+        (
+            "[tune.rules.information_alignment]\nsteps = { low = 1, high = 8 }",
+            "recipe [tune] information_alignment.steps has no range between low and high; "
+            "expected a list, such as [1, 2, 4]",
+        ),
+        (
+            "[tune.rules.information_alignment]\nsteps = [1.0]",
+            "recipe [tune] information_alignment.steps: steps is 1.0; expected a whole number",
+        ),
+        (
+            "[tune.rules.information_alignment]\nrate = [0.0]",
+            "recipe [tune] information_alignment.rate: rate is 0.0; expected a share",
+        ),
+        ("[tune.rules.sgd]", "recipe [tune] rules: unknown rule 'sgd'"),
+        ("[tune.learning_rate]\nsgd = 1", "recipe [tune] learning_rate: unknown rule 'sgd'"),
+        # Ends are refused as they are tried, at three digits.
+        (
+            "[tune.learning_rate]\nsgdm = { low = 1, high = 999999.9 }",
+            "1000000.0 is no learning rate",
+        ),
     ],
 )
 def test_a_search_space_that_cannot_be_is_refused(tune, told):

@@ -14,7 +14,7 @@ from lrplan.simulate.run.here import train_and_write
 from lrplan.simulate.run.recipe import parse_recipe
 from lrplan.simulate.run.search import Candidate
 from lrplan.simulate.run.tune import plan, tune
-from lrplan.simulate.run.tuned import COLUMNS, Found, Trial, tuned_text
+from lrplan.simulate.run.tuned import COLUMNS, Found, Trial, check_statable, tuned_text
 from lrplan.simulate.tasks import Data, tasks
 
 SMALL = """
@@ -97,6 +97,14 @@ def test_a_search_writes_the_recipe_and_a_table_of_what_it_tried(here, small, tm
     assert tuple(table[0]) == COLUMNS
     assert [row["outcome"] for row in table].count("chosen") == 4 - len(found.unresolved)
     assert {row["rung"] for row in table} == {"1", "2"}
+    # Of two rates each is at an end.
+    ends = {(f.cell.spec.rule, f.cell.spec.task): f.edges for f in found.found if f.trial}
+    assert all(edges["learning_rate"] in ("lowest", "highest") for edges in ends.values())
+    assert len(found.on_edge) == len(ends) > 0
+    for row in table:
+        if row["outcome"] == "chosen":
+            edges = ends[row["rule"], row["task"]]
+            assert row["edges"] == " ".join(f"{k}={v}" for k, v in edges.items())
     assert {row["settings"] for row in table} == {"", "rate=0.1", "rate=1.0"}
     assert {row["validation_examples"] for row in table} == {"287"}
     assert {(row["rung"], row["updates"], row["seeds"]) for row in table} == {
@@ -191,7 +199,7 @@ def test_where_all_diverge_the_next_ones_take_their_place(small, tmp_path, monke
 
     monkeypatch.setattr(search, "_train", lambda specs, *_: trained.append(len(specs)))
     monkeypatch.setattr(search, "_trial", made)
-    [found] = search.run("cpu", 1, lambda *_: None)
+    [found] = search.run("cpu", 1, tuning.Reports(lambda *_: None))
     by_rung = [
         [(t.candidate.learning_rate, t.outcome) for t in search.trials if t.rung == rung]
         for rung in (1, 2, 3)
@@ -234,6 +242,84 @@ def test_what_stands_there_is_not_overwritten(here, small, tmp_path):
         tune(small, tmp_path / "no" / "tuned.toml", **CPU)
 
 
+def test_a_missing_directory_of_the_table_shows_before_an_interrupted_search_goes_on(
+    here, small, tmp_path
+):
+    def interrupt(spec, diverged):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "tuned.toml"
+    with pytest.raises(KeyboardInterrupt):
+        tune(small, out, **CPU, on_organism=interrupt)
+    before = sorted(out.with_name("tuned.toml.partial").iterdir())
+    with pytest.raises(UsageError, match="--table .* there is no directory"):
+        tune(small, out, table=tmp_path / "no" / "tried.tsv", **CPU)
+    # Nor is another file overwritten because the search had begun.
+    (tmp_path / "mine.tsv").write_text("mine")
+    with pytest.raises(UsageError, match="--table .*mine.tsv exists"):
+        tune(small, out, table=tmp_path / "mine.tsv", **CPU)
+    assert (tmp_path / "mine.tsv").read_text() == "mine"
+    assert sorted(out.with_name("tuned.toml.partial").iterdir()) == before
+
+
+def test_a_search_that_was_killed_at_its_very_end_ends(here, tmp_path, monkeypatch):
+    recipe = parse_recipe(SMALL.replace("rungs = 2", "rungs = 1\nseeds = 1"))
+    out = tmp_path / "tuned.toml"
+    with monkeypatch.context() as context:
+        context.setattr(tuning.FinishedOrganisms, "clear", lambda self: None)
+        found = tune(recipe, out, **CPU)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        *("tuned.toml", "tuned.toml.partial", "tuned.tsv"),
+    ]
+    # What was changed meanwhile is somebody's.
+    for path in (out, out.with_suffix(".tsv")):
+        text = path.read_text()
+        path.write_text(text + "# mine\n")
+        with pytest.raises(UsageError, match=rf"{path.name} exists; nothing is overwritten"):
+            tune(recipe, out, **CPU)
+        assert path.read_text() == text + "# mine\n"
+        path.write_text(text)
+    # So is a recipe whose search has lost an organism: it is not trained for nothing.
+    part = next(out.with_name("tuned.toml.partial").glob("*.npz"))
+    kept = part.read_bytes()
+    part.unlink()
+    with pytest.raises(UsageError, match=r"tuned.toml exists; .*tuned.toml.partial holds organ"):
+        tune(recipe, out, **CPU)
+    part.write_bytes(kept)
+    trained = []
+    again = tune(recipe, out, **CPU, on_organism=lambda spec, diverged: trained.append(spec))
+    assert trained == []
+    assert (again.text, rows(again)) == (found.text, rows(found))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tuned.toml", "tuned.tsv"]
+
+
+def test_on_a_gpu_remarks_and_the_share_of_all_work_are_told(tmp_path, monkeypatch):
+    def card(specs, storage, parts, card, reports, *, most_processes):
+        reports.note(f"{len(specs)} at a time")
+        for stack in tuning.stacks_of(specs, storage, "cpu"):
+            train_and_write(stack, storage, parts, "cpu", False, reports.finished)
+            reports.progress(0.5)
+        reports.progress(1.0)
+
+    monkeypatch.setattr(tuning, "device_named", lambda device: device)
+    monkeypatch.setattr(tuning.Gpu, "here", lambda: None)
+    monkeypatch.setattr(tuning, "on_card", card)
+    recipe = parse_recipe(SMALL.replace('["digits", "digits_simclr"]', '"digits"'))
+    notes, shares = [], []
+    tune(
+        recipe,
+        tmp_path / "tuned.toml",
+        workers=1,
+        device="cuda",
+        on_note=notes.append,
+        on_progress=shares.append,
+    )
+    # In the first rung 2 and 4 candidates with one seed, in the second 2 and 2 with two.
+    assert notes == ["6 at a time", "8 at a time"]
+    # The second trains for two epochs, the first for one.
+    np.testing.assert_allclose(shares, [3 / 22, 6 / 22, 14 / 22, 1.0])
+
+
 def test_the_start_of_another_search_is_refused(here, small, tmp_path):
     out = tmp_path / "tuned.toml"
 
@@ -270,8 +356,15 @@ test = 30
 """
     with pytest.raises(UsageError, match="'shapes' cannot be tuned: class 0 has 4 training"):
         tune(parse_recipe(text.format(8, 40)), tmp_path / "tuned.toml", **CPU)
-    with pytest.raises(UsageError, match="use more epochs or a smaller batch"):
+    told = r"validation part of 10 examples .* \(50 training examples in batches of 55\) .* smaller"
+    with pytest.raises(UsageError, match=told):
         tune(parse_recipe(text.format(55, 60)), tmp_path / "tuned.toml", **CPU)
+    with pytest.raises(UsageError, match=r"\(60 training examples in batches of 64\)"):
+        tune(parse_recipe(text.format(64, 60)), tmp_path / "tuned.toml", **CPU)
+    # One example of each of five classes: 0.2 ** 5 is no evidence.
+    few = text.format(8, 60) + '[training]\nstart = "pretrained"\n'
+    with pytest.raises(UsageError, match="validation part has 5 examples, 20% of them of one"):
+        tune(parse_recipe(few), tmp_path / "tuned.toml", **CPU)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -366,6 +459,78 @@ amp = 1e-2
 [tune.rules.information_alignment]
 rate = [0.1, 1.0]
 """
+
+
+def small_tuned(text, tmp_path):
+    return tune(parse_recipe(text), tmp_path / "tuned.toml", **CPU)
+
+
+TWICE = """
+[[grid]]
+rule = "sgdm"
+architecture = "mlp"
+task = "digits"
+learning_rate = 0.1
+
+[[grid]]
+rule = ["adam", "sgdm"]
+architecture = "mlp"
+task = "digits"
+model_seed = [0, 1]
+learning_rate = [0.01, 0.02]
+"""
+
+
+def test_grids_that_tuning_would_make_one_are_refused_before_training(tmp_path):
+    told = "sgdm, mlp, digits stands in the grids 1 and 2, .* differ in learning_rate alone"
+    with pytest.raises(UsageError, match=told):
+        small_tuned(TWICE, tmp_path)
+    with pytest.raises(UsageError, match=told):
+        plan(parse_recipe(TWICE), tmp_path / "tuned.toml", **CPU)
+    # A setting that is searched does not keep them apart, either; one that is not does.
+    one, other = (f"learning_rate = 0.1\n[grid.rules.sgdm]\nmomentum = {m}" for m in (0.8, 0.9))
+    apart = TWICE.replace("learning_rate = 0.1", one).replace("learning_rate = [0.01, 0.02]", other)
+    searched = apart + "[tune.rules.sgdm]\nmomentum = [0.8, 0.9]\n"
+    with pytest.raises(UsageError, match="differ in learning_rate and momentum alone"):
+        small_tuned(searched, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    for text in (apart, TWICE.replace("model_seed = [0, 1]", "model_seed = [1, 2]")):
+        recipe = parse_recipe(text)
+        check_statable(recipe, [recipe.search.candidates_of(c.spec) for c in recipe.cells])
+
+
+def test_rates_that_would_be_one_at_three_digits_are_refused_before_training(tmp_path):
+    text = SMALL.replace("[0.02, 0.05]", "[0.05, 0.05001]")
+    with pytest.raises(UsageError, match="sgdm, mlp, digits of grid 1 has .*lie further apart"):
+        small_tuned(text, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_listed_rate_is_stated_with_all_its_digits(small):
+    cell = replace(small.cells[0], rates=(0.02, 0.05))
+    assert Found(cell, trial(cell, 0.12345, 0.9)).rates == (0.0494, 0.12345)
+
+
+def test_the_table_is_written_whatever_comes_of_the_recipe(here, tmp_path, monkeypatch):
+    recipe = parse_recipe(SMALL.replace("rungs = 2", "rungs = 1\nseeds = 1"))
+
+    def fails(*_):
+        raise OSError("no space")
+
+    with monkeypatch.context() as context, pytest.raises(OSError, match="no space"):
+        context.setattr(tuning, "tuned_text", fails)
+        tune(recipe, tmp_path / "tuned.toml", **CPU)
+    table = (tmp_path / "tuned.tsv").read_text()
+    assert len(read_table(tmp_path / "tuned.tsv")) == 12
+    trained = []
+    tune(
+        recipe,
+        tmp_path / "tuned.toml",
+        **CPU,
+        on_organism=lambda spec, diverged: trained.append(spec),
+    )
+    assert trained == []
+    assert (tmp_path / "tuned.tsv").read_text() == table
 
 
 def test_every_shape_of_recipe_states_what_was_found():
