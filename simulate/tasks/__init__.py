@@ -90,6 +90,8 @@ class Task:
         What it is, where it comes from, what data it needs and where to get them.
     settings : dict
         What can be set, with the defaults.
+    moved : dict
+        Names that are no settings any more, and the setting, a table, into which they moved.
     inputs : {"images", "sounds"}
         What an example is: a picture, or a cochleagram, which no augmentation of pictures fits.
     flips : bool
@@ -105,6 +107,7 @@ class Task:
     cites = ""
     needs = ""
     settings: dict[str, Any] = {}
+    moved: dict[str, str] = {}
     inputs = "images"
     flips = False
     contrast: dict[str, Any] = {}

@@ -70,6 +70,7 @@ class SimCLR(Task):
         "dimensions": 128,
         "views": {},
     }
+    moved = dict.fromkeys(PHOTOGRAPHS, "views")
 
     def _over(self, settings: dict[str, Any]) -> tuple[Task, dict[str, Any]]:
         """Return the task whose images are shown, and its settings."""
