@@ -116,6 +116,16 @@ class Task:
         """Return the data; images with an edge below `size` pixels are enlarged to it."""
         raise NotImplementedError
 
+    def training(
+        self, size: int | None, settings: dict[str, Any]
+    ) -> tuple[np.ndarray | Images, np.ndarray]:
+        """Return the training examples of `load` and their labels.
+
+        A task overrides it whose held-out examples take long to read.
+        """
+        data = self.load(size, settings)
+        return data.train, data.train_labels
+
     def head(self, settings: dict[str, Any]) -> Head:
         """Return what the network ends in."""
         raise NotImplementedError
