@@ -5,7 +5,7 @@
   8, 32 and 128, next to a plain loop: nn.Module, torch.optim, autocast, channels last, one network
   after another, all of which any user would write. Inputs are noise, which takes as long.
 - memory: what a process is expected to hold that trains a stack, and what it held.
-- recipe: organisms of a wide recipe (ten architectures, four tasks, four rules, three rates) per
+- recipe: organisms of a wide recipe (ten architectures, four tasks, four rules, three seeds) per
   minute, by `lrplan simulate`, and the most memory that was taken meanwhile.
 
 Each part has its share of the time and says what it did not come to.
@@ -225,15 +225,13 @@ class Block(nn.Module):
 def plain_network(name: str, shape: tuple[int, ...], quick: bool) -> nn.Module:
     """Return the network as one would write it."""
     classes, channels = 10, shape[0]
-    if name == "mlp":
-        width = 16 if quick else 512
-        inputs = channels * shape[1] * shape[2]
-        return nn.Sequential(
-            nn.Flatten(),
-            *(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()),
-            nn.Linear(width, classes),
-        )
     layers: list[nn.Module] = []
+    if name == "mlp":
+        width, inputs = 16 if quick else 512, channels * shape[1] * shape[2]
+        for _ in range(3):
+            layers += [nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
+            inputs = width
+        return nn.Sequential(nn.Flatten(), *layers, nn.Linear(width, classes))
     if name == "knet4":
         widths = (4, 4) if quick else (32, 32, 64)
         edge = shape[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from lrplan.arguments import generator
 from lrplan.cohort import as_cohort
+from lrplan.cohort.learned import NOT_LEARNED
 from lrplan.errors import UsageError
 from lrplan.measure.design import Design, Schedule
 from lrplan.measure.virtual import draw_units
@@ -112,6 +114,16 @@ def record_nwb(
     -------
     list of Path
         The files, in the order of the sessions.
+
+    Raises
+    ------
+    UsageError
+        If the organism diverged, or the population holds fewer units than are asked.
+
+    Warns
+    -----
+    UserWarning
+        If the organism did not learn its task (`lrplan.cohort.learned`).
     """
     kind, modality = kind_and_modality(kind, modality)
     design = Design(
@@ -134,6 +146,7 @@ def record_nwb(
     full = cohort.read("activity", np.array([population]), checkpoints)[0]
     if not np.isfinite(full[..., :held]).all():
         raise UsageError(f"organism {organism} diverged in training; there is nothing to record")
+    _warn_of_one_that_did_not_learn(cohort, population)
     drawn = draw_units(held, units, len(checkpoints), tracked, rng)
     signal = np.stack([full[s][:, drawn[s]] for s in range(len(checkpoints))])
     labels = cohort.labels(np.array([population]))
@@ -152,3 +165,14 @@ def record_nwb(
         subject_id=str(labels["organism"][0]),
         rng=rng,
     )
+
+
+def _warn_of_one_that_did_not_learn(cohort: Cohort, population: int) -> None:
+    """Say so: elsewhere such organisms are left out, but this one was asked for by its name."""
+    place = int(cohort.population_table["organism"].values[population])
+    if cohort.fates[place] == NOT_LEARNED:
+        warnings.warn(
+            f"organism {cohort.organism_ids[place]} did not learn its task; a recording of it "
+            f"hardly tells its rule. `lrplan cohort organisms {cohort.name}` shows which did",
+            stacklevel=3,
+        )

@@ -65,6 +65,9 @@ class TaskContract(Contract):
                 assert labels.ndim in (1, 2)
                 assert labels.min() >= 0
             assert isinstance(data.test, np.ndarray), "held-out examples are in memory"
+            alone, labels = task.training(size, settings)
+            assert np.array_equal(labels, data.train_labels), "training() is not that of load()"
+            assert np.array_equal(_first(alone, 20), _first(data.train, 20))
             assert data.train.shape[1:] == data.test.shape[1:]
             if size is not None:
                 assert min(data.train.shape[2:]) >= size, f"images are to have {size} pixels"

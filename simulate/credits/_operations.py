@@ -218,11 +218,11 @@ class _LinearOfStack:
 
     def transpose(self, z: Tensor, weight: Tensor, like: Tensor) -> Tensor:
         """Return W^T z."""
-        return torch.bmm(z, weight)
+        return torch.bmm(z, weight.to(z.dtype))
 
     def weight_gradient(self, x: Tensor, dz: Tensor, weight: Tensor) -> Tensor:
         """Return the sum over examples of dz x^T."""
-        return torch.bmm(dz.mT, x)
+        return torch.bmm(dz.mT, x).to(weight.dtype)
 
     def overlap(self, weight: Tensor) -> int:
         """Return 1: each output is seen once."""

@@ -65,16 +65,19 @@ def halves(data: Data) -> tuple[Data, Data]:
     return parts[0], parts[1]
 
 
-def validation_split(data: Data, share: float) -> Data:
-    """Divide the training data of a task in two; its test data are left out.
+def validation_split(images: np.ndarray | Images, all_labels: np.ndarray, share: float) -> Data:
+    """Divide the training data of a task in two.
 
     The division is stratified by class and keyed by class and number of examples, so it is the
     same for every organism.
 
     Parameters
     ----------
-    data : Data
-        Of which only `train` and `train_labels` are read.
+    images : array or Images (example, channel, row, column)
+        The training examples. Of those on disk a process keeps the validation part it read last,
+        since it divides them for one stack after the other.
+    all_labels : array (example,) or (example, label)
+        Theirs; of several labels the first one counts.
     share : float
         Of the training examples that become the validation part, in (0, 1); about
         `MOST_VALIDATION` examples at most.
@@ -90,7 +93,7 @@ def validation_split(data: Data, share: float) -> Data:
     UsageError
         If a class has fewer than `FEWEST_OF_A_CLASS` training examples.
     """
-    labels = first_labels(data.train_labels)
+    labels = first_labels(all_labels)
     share = min(share, MOST_VALIDATION / len(labels))
     held_out = np.zeros(len(labels), dtype=bool)
     for name in np.unique(labels):
@@ -106,10 +109,10 @@ def validation_split(data: Data, share: float) -> Data:
         held_out[places[order[:count]]] = True
     kept, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     return Data(
-        _some(data.train, kept),
-        data.train_labels[kept],
-        _read(data.train, validation),
-        data.train_labels[validation],
+        _some(images, kept),
+        all_labels[kept],
+        images[validation] if isinstance(images, np.ndarray) else _read.of(images, validation),
+        all_labels[validation],
     )
 
 
@@ -118,6 +121,20 @@ def _some(images: np.ndarray | Images, places: np.ndarray) -> Any:
     return images[places] if isinstance(images, np.ndarray) else _Chosen(images, places)
 
 
-def _read(images: np.ndarray | Images, places: np.ndarray) -> np.ndarray:
-    """Return some images in memory."""
-    return images[places] if isinstance(images, np.ndarray) else images.read(places)
+class _LastRead:
+    """Images that were read last; to ask for the same again reads nothing."""
+
+    def __init__(self) -> None:
+        self.kept: tuple[Images, np.ndarray, np.ndarray] | None = None
+
+    def of(self, images: Images, places: np.ndarray) -> np.ndarray:
+        kept = self.kept
+        if kept is not None and kept[0] is images and np.array_equal(kept[1], places):
+            return kept[2]
+        self.kept = kept = None  # never two of them in memory
+        read = images.read(places)
+        self.kept = images, places, read
+        return read
+
+
+_read = _LastRead()

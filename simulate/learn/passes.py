@@ -77,7 +77,7 @@ class _Stacked:
     def transpose(self, z: Tensor, weight: Tensor, like: Tensor) -> Tensor:
         """Return W^T z, in the shape of `like`."""
         if isinstance(self.of_one, Linear):
-            return torch.bmm(self._apart(z), weight).flatten(0, 1)
+            return torch.bmm(self._apart(z), weight.to(z.dtype)).flatten(0, 1)
         each = zip(
             z.chunk(self.organisms), weight.unbind(), like.chunk(self.organisms), strict=True
         )
@@ -86,7 +86,7 @@ class _Stacked:
     def weight_gradient(self, x: Tensor, dz: Tensor, weight: Tensor) -> Tensor:
         """Return the gradient of the weight for input `x` and output error `dz`."""
         if isinstance(self.of_one, Linear):
-            return torch.bmm(self._apart(dz).mT, self._apart(x))
+            return torch.bmm(self._apart(dz).mT, self._apart(x)).to(weight.dtype)
         each = zip(x.chunk(self.organisms), dz.chunk(self.organisms), weight.unbind(), strict=True)
         return torch.stack([self.of_one.weight_gradient(x, dz, w) for x, dz, w in each])
 

@@ -109,9 +109,11 @@ def _loaded(spec: OrganismSpec, task: Task, task_settings: dict[str, Any]) -> Da
     Of an organism with a `validation` share among its settings of training, they are the training
     data alone, a part of which stands in place of the test data: nothing looks at the latter.
     """
-    data = task.load(architectures.get(spec.architecture).size, task_settings)
+    size = architectures.get(spec.architecture).size
     share = spec.settings.get("training", {}).get("validation")
-    return data if share is None else validation_split(data, share)
+    if share is None:
+        return task.load(size, task_settings)
+    return validation_split(*task.training(size, task_settings), share)
 
 
 def network_for(spec: OrganismSpec, shape: Sequence[int]) -> Network:

@@ -140,12 +140,18 @@ class _Task:
 
 @dataclass(eq=False)
 class _Worker:
-    """A process, what it is training, what it is expected to hold and says that it holds."""
+    """A process, what it is training, what it is expected to hold and says that it holds.
+
+    Of its stack it also knows how much the estimate was raised when it began, and how many others
+    trained beside it at most.
+    """
 
     process: Any
     line: Any
     task: _Task | None = None
     promised: int = 0
+    raised: float = 1.0
+    beside: int = 0
     used: int = 0
     share: float = 0.0
     left: list[OrganismSpec] = field(default_factory=list)
@@ -189,13 +195,20 @@ class _Run:
 
     # What is asked of the card.
 
-    def needs(self, specs: list[OrganismSpec]) -> int:
-        """Return what a process is expected to hold that trains these, after what was learned."""
-        kind = _kind(specs[0])
-        key = (kind, len(specs), frozenset(s.rule for s in specs))
+    def rehearsed(self, specs: list[OrganismSpec]) -> int:
+        """Return what the card says that a process holds that trains these."""
+        key = (_kind(specs[0]), len(specs), frozenset(s.rule for s in specs))
         if key not in self.expected:
             self.expected[key] = self.card.stack_bytes(specs, self.storage)
-        return round(self.expected[key] * self.too_low.get(kind, 1.0))
+        return self.expected[key]
+
+    def known(self, specs: list[OrganismSpec]) -> int:
+        """Return what they hold as far as it is known: as rehearsed, corrected by measurement."""
+        return round(self.rehearsed(specs) * self.measured.get(_kind(specs[0]), 1.0))
+
+    def needs(self, specs: list[OrganismSpec]) -> int:
+        """Return what must be free for them: more than is known where memory ran out."""
+        return round(self.rehearsed(specs) * self.too_low.get(_kind(specs[0]), 1.0))
 
     def budget(self) -> int:
         """Return the memory that is ours: what our processes hold, and most of what is free."""
@@ -276,6 +289,9 @@ class _Run:
             worker.task = _Task(task.specs[:count], task.most, task.alone, task.tries)
             worker.left = list(worker.task.specs)
             worker.promised, worker.share = self.needs(worker.task.specs), 0.0
+            worker.raised, worker.beside = self.too_low.get(_kind(task.specs[0]), 1.0), 0
+            for each in self.busy:
+                each.beside = max(each.beside, len(self.busy) - 1)
             self.started = True
             with suppress(OSError):  # one that has died is heard of
                 worker.line.send(worker.task.specs)
@@ -296,12 +312,16 @@ class _Run:
             fits = self.fitting(few, available)
             if fits < len(few) and self.busy:
                 return 0
+        if not fits and not self.workers and self.known(specs[:1]) <= available:
+            # The estimate was raised by a guess, and others may have held what was missing: one
+            # organism, with nothing beside it, tells.
+            return 1
         return fits
 
     def wanting(self, task: _Task) -> None:
         """Wait for memory that other processes hold, or say that there is too little."""
         now = time.monotonic()
-        never = self.needs(task.specs[:1]) > SHARE_OF_FREE * self.card.total_bytes()
+        never = self.known(task.specs[:1]) > SHARE_OF_FREE * self.card.total_bytes()
         if self.wanting_since is None:
             self.wanting_since = now
             if self.started and not never:
@@ -322,7 +342,7 @@ class _Run:
             f"the GPU {self.card.name} has {_gb(self.card.free_bytes())} of "
             f"{_gb(self.card.total_bytes())} free; one organism ({spec.architecture} on "
             f"{spec.task}, batch {spec.batch_size}) needs about "
-            f"{_gb(self.needs(task.specs[:1]) / SHARE_OF_FREE)}"
+            f"{_gb(self.known(task.specs[:1]) / SHARE_OF_FREE)}"
         )
 
     def listen(self) -> None:
@@ -360,9 +380,9 @@ class _Run:
         # What another run has claimed is its work.
         self.done_work += sum(self.work[s.hash] for s in worker.left)
         kind = _kind(worker.task.specs[0])
-        expected = self.needs(worker.task.specs) / self.too_low.get(kind, 1.0)
         if most:
-            self.measured[kind] = max(most / expected, self.measured.get(kind, LEAST))
+            took = most / self.rehearsed(worker.task.specs)
+            self.measured[kind] = max(took, self.measured.get(kind, LEAST))
             self.too_low[kind] = self.measured[kind]
         worker.task, worker.left, worker.promised, worker.used = None, [], 0, used
         self.since_trouble += 1
@@ -371,20 +391,24 @@ class _Run:
             self.since_trouble = 0
 
     def on_full(self, worker: _Worker) -> None:
-        """Go on after a process ran out of memory; it ends, so that all it held is free."""
-        task = worker.task
-        beside = len(self.busy) - 1 if task is not None else len(self.busy)
+        """Go on after a process ran out of memory; it ends, so that all it held is free.
+
+        Stacks that trained beside each other run out together, and may have one cause. So what
+        follows goes by what each of them began with, and comes once.
+        """
+        task, beside = worker.task, worker.beside
         self.leave(worker)
-        self.limit, self.since_trouble = max(1, min(self.limit - 1, beside)), 0
+        self.since_trouble = 0
         if task is None:
+            self.limit = max(1, min(self.limit - 1, len(self.busy)))
             return
-        kind = _kind(task.specs[0])
-        self.too_low[kind] = WORSE * self.too_low.get(kind, 1.0)
+        self.limit = max(1, min(self.limit, beside))
         left = self.not_written(worker)
         if not left:
+            self.raise_estimate(worker)
             return
-        alone = task.alone or not beside
         if len(left) > 1:
+            self.raise_estimate(worker)
             half = -(-len(left) // 2)
             self.reports.note(
                 f"the GPU's memory ran out with {len(left)} organisms in a stack and {beside} "
@@ -392,16 +416,23 @@ class _Run:
             )
             self.waiting.insert(0, _Task(left, half))
             return
-        if alone and task.tries + 1 >= TRIES:
+        alone = task.alone or not beside
+        if not alone:
+            self.raise_estimate(worker)
+        elif task.tries + 1 >= TRIES:
             raise DataError(
                 f"the GPU has too little memory: {self.lacking(task)}, and it ran out {TRIES} "
                 "times with nothing of this run beside it. Finished organisms are kept; take a "
                 "smaller batch_size or width, or --device cpu"
             )
-        if alone:
-            # Another process may have taken it; what is asked for next must be free.
-            self.too_low[kind] /= WORSE
+        # Of one alone, another process may have taken it; what is asked for next must be free.
         self.waiting.insert(0, _Task(left, 1, alone=True, tries=task.tries + alone))
+
+    def raise_estimate(self, worker: _Worker) -> None:
+        """Expect more of a stack's kind than was expected when it began; once, if several fail."""
+        assert worker.task is not None
+        kind = _kind(worker.task.specs[0])
+        self.too_low[kind] = max(self.too_low.get(kind, 1.0), WORSE * worker.raised)
 
     def on_failed(self, worker: _Worker, error: BaseException) -> None:
         """Raise what a process failed with."""

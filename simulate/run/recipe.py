@@ -17,7 +17,7 @@ from lrplan.simulate.learn.storage import Storage
 from lrplan.simulate.rules import rules
 from lrplan.simulate.run._values import errors_at, like, list_of, only_known, table_of, whole
 from lrplan.simulate.run.search import Search, parse_search
-from lrplan.simulate.tasks import tasks
+from lrplan.simulate.tasks import Task, tasks
 
 SCHEDULES = ("cosine", "constant")
 STARTS = ("random", "pretrained")
@@ -219,11 +219,25 @@ def _check_settings(settings: Mapping[str, Mapping[str, Any]], origin: str) -> N
     _check_rule_settings(settings["rules"], origin)
     for kind in ("architectures", "tasks"):
         for name in settings[kind]:
-            known = REGISTRIES[kind.removesuffix("s")].get(name).settings
-            given = table_of(settings[kind], name, origin)
-            only_known(given, tuple(known), f"{origin} [{kind}.{name}]")
+            plugin = REGISTRIES[kind.removesuffix("s")].get(name)
+            known, given = plugin.settings, table_of(settings[kind], name, origin)
+            where = f"{origin} [{kind}.{name}]"
+            if isinstance(plugin, Task):
+                _refuse_moved(given, plugin, where)
+            only_known(given, tuple(known), where)
             for key, value in given.items():
-                like(value, known[key], key, f"{origin} [{kind}.{name}]")
+                like(value, known[key], key, where)
+
+
+def _refuse_moved(given: Mapping[str, Any], task: Task, where: str) -> None:
+    """Refuse settings that stand in a table of the task by now, and say how."""
+    for table in dict.fromkeys(task.moved[key] for key in given if key in task.moved):
+        old = [key for key in given if task.moved.get(key) == table]
+        now = ", ".join(f"{key} = {given[key]!r}" for key in old)
+        raise UsageError(
+            f"{where}: {' and '.join(old)} moved into the table {table}; write "
+            f"{table} = {{ {now} }}"
+        )
 
 
 def _check_rule_settings(given: Mapping[str, Any], origin: str) -> None:

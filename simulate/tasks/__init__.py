@@ -90,6 +90,8 @@ class Task:
         What it is, where it comes from, what data it needs and where to get them.
     settings : dict
         What can be set, with the defaults.
+    moved : dict
+        Names that are no settings any more, and the setting, a table, into which they moved.
     inputs : {"images", "sounds"}
         What an example is: a picture, or a cochleagram, which no augmentation of pictures fits.
     flips : bool
@@ -105,6 +107,7 @@ class Task:
     cites = ""
     needs = ""
     settings: dict[str, Any] = {}
+    moved: dict[str, str] = {}
     inputs = "images"
     flips = False
     contrast: dict[str, Any] = {}
@@ -112,6 +115,16 @@ class Task:
     def load(self, size: int | None, settings: dict[str, Any]) -> Data:
         """Return the data; images with an edge below `size` pixels are enlarged to it."""
         raise NotImplementedError
+
+    def training(
+        self, size: int | None, settings: dict[str, Any]
+    ) -> tuple[np.ndarray | Images, np.ndarray]:
+        """Return the training examples of `load` and their labels.
+
+        A task overrides it whose held-out examples take long to read.
+        """
+        data = self.load(size, settings)
+        return data.train, data.train_labels
 
     def head(self, settings: dict[str, Any]) -> Head:
         """Return what the network ends in."""

@@ -64,6 +64,17 @@ def _balanced(labels: np.ndarray, count: int) -> np.ndarray:
     return np.array([by_class[c][i] for i, c in sorted(turns)[:count]])
 
 
+@lru_cache(maxsize=2)
+def _train_files(folder: Path, classes: int, edge: int, skip: bool, keep: bool) -> ImageFiles:
+    """Return the training images, the same ones for every stack that a process trains."""
+    paths, labels = _listed(folder, "train", classes)
+    cache = None
+    if keep:
+        of = hashlib.sha256("\n".join(p[len(str(folder)) :] for p in paths).encode())
+        cache = folder / f"lrplan-train-{edge}-{of.hexdigest()[:12]}.images"
+    return ImageFiles(paths, labels, edge=edge, shorter=edge, skip_unreadable=skip, cache=cache)
+
+
 @lru_cache(maxsize=1)
 def _test_images(
     paths: tuple[str, ...], labels: tuple[int, ...], edge: int, skip: bool
@@ -120,19 +131,8 @@ class ImageNet(Task):
         """Return training images that are read when needed, and held-out ones in memory."""
         edge = self._edge(size, settings)
         count = whole_setting(settings, "test_images", "imagenet")
-        folder, ((paths, labels), (test_paths, test_labels)) = self._files(settings)
-        cache = None
-        if settings["cache"]:
-            of = hashlib.sha256("\n".join(p[len(str(folder)) :] for p in paths).encode())
-            cache = folder / f"lrplan-train-{edge}-{of.hexdigest()[:12]}.images"
-        train = ImageFiles(
-            paths,
-            labels,
-            edge=edge,
-            shorter=edge,
-            skip_unreadable=settings["skip_unreadable"],
-            cache=cache,
-        )
+        _, (_, (test_paths, test_labels)) = self._files(settings)
+        train, labels = self.training(size, settings)
         chosen = _balanced(test_labels, count)
         test = _test_images(
             tuple(test_paths[i] for i in chosen),
@@ -141,6 +141,13 @@ class ImageNet(Task):
             settings["skip_unreadable"],
         )
         return Data(train, labels, test, test_labels[chosen])
+
+    def training(self, size: int | None, settings: dict[str, Any]) -> tuple[ImageFiles, np.ndarray]:
+        """Return training images that are read when needed; no held-out one is."""
+        folder, ((_, labels), _) = self._files(settings)
+        edge, classes = self._edge(size, settings), settings["classes"]
+        skip, keep = settings["skip_unreadable"], settings["cache"]
+        return _train_files(folder, classes, edge, skip, keep), labels
 
     def extent(self, size: int | None, settings: dict[str, Any]) -> Extent:
         """Return the size of the data set; its files are listed only where it may be partial.

@@ -13,7 +13,7 @@ from torch import Tensor
 from lrplan.errors import UsageError
 from lrplan.registry import nearest
 from lrplan.simulate.architectures import Head
-from lrplan.simulate.tasks import Data, Extent, Task, tasks
+from lrplan.simulate.tasks import Data, Extent, Images, Task, tasks
 from lrplan.simulate.tasks._augmentation import (
     BLUR_NUMBERS,
     BLUR_UNIFORMS,
@@ -70,6 +70,7 @@ class SimCLR(Task):
         "dimensions": 128,
         "views": {},
     }
+    moved = dict.fromkeys(PHOTOGRAPHS, "views")
 
     def _over(self, settings: dict[str, Any]) -> tuple[Task, dict[str, Any]]:
         """Return the task whose images are shown, and its settings."""
@@ -98,7 +99,19 @@ class SimCLR(Task):
     def load(self, size: int | None, settings: dict[str, Any]) -> Data:
         """Return the images of the other task, as uint8."""
         task, over = self._over(settings)
-        return _as_bytes(task.load(size, over), settings["over"])
+        data, name = task.load(size, over), settings["over"]
+        test = _as_bytes(data.test, data.train, name)
+        return Data(
+            _as_bytes(data.train, data.train, name), data.train_labels, test, data.test_labels
+        )
+
+    def training(
+        self, size: int | None, settings: dict[str, Any]
+    ) -> tuple[np.ndarray | Images, np.ndarray]:
+        """Return the training images of the other task, as uint8."""
+        task, over = self._over(settings)
+        images, labels = task.training(size, over)
+        return _as_bytes(images, images, settings["over"]), labels
 
     def extent(self, size: int | None, settings: dict[str, Any]) -> Extent:
         """Return the size of the other task's data."""
@@ -184,20 +197,15 @@ def _view(images: Tensor, drawn: Tensor) -> Tensor:
     return blur(view, soft) if min(view.shape[2:]) >= BLUR_FROM else view
 
 
-def _as_bytes(data: Data, name: str) -> Data:
-    """Return data as uint8; images of floats are scaled to the training images' range."""
-    train, test = data.train, data.test
-    if train.dtype == np.uint8 and test.dtype == np.uint8:
-        return data
+def _as_bytes(images: Any, train: np.ndarray | Images, name: str) -> Any:
+    """Return images as uint8; those of floats are scaled to the training images' range."""
+    if images.dtype == np.uint8:
+        return images
     if not isinstance(train, np.ndarray):
         raise UsageError(f"simclr.over is {name!r}, whose images are not read as uint8")
     low, high = float(train.min()), float(train.max())
-
-    def scaled(images: np.ndarray) -> np.ndarray:
-        share = (images - low) / max(high - low, 1e-12)
-        return (255 * share.clip(0, 1)).round().astype(np.uint8)
-
-    return Data(scaled(train), data.train_labels, scaled(test), data.test_labels)
+    share = (images - low) / max(high - low, 1e-12)
+    return (255 * share.clip(0, 1)).round().astype(np.uint8)
 
 
 tasks.add("simclr", SimCLR())

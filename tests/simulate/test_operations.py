@@ -10,6 +10,7 @@ import torch
 
 from lrplan.simulate.architectures import Head, architectures
 from lrplan.simulate.credits import Conv, Linear, carry_back
+from lrplan.simulate.credits._operations import _LinearOfStack
 from lrplan.simulate.credits.feedback_alignment import FeedbackAlignment
 from lrplan.simulate.learn import passes
 from lrplan.simulate.network import init_backward, init_params
@@ -118,6 +119,42 @@ def test_activity_in_half_precision_gives_gradients_in_that_of_the_weights(layer
     carried = torch.func.vmap(op.transpose)(half[1], weight, half[0])
     assert carried.dtype == torch.bfloat16
     assert torch.func.vmap(op.weight_gradient)(*half, weight).dtype == torch.float32
+
+
+def of_all(tensor):
+    """Return a stack's examples one after the other."""
+    return tensor.flatten(0, 1)
+
+
+def contract_of(op, x, weight, dz):
+    """Return every operation that a layer of this kind has, each with its x, weight and dz."""
+    stacked = passes._Stacked(op, ORGANISMS), of_all(x), weight, of_all(dz)
+    found = [(op, x[0], weight[0], dz[0]), stacked]
+    if isinstance(op, Linear):
+        found.append((_LinearOfStack(), x, weight, dz))
+    else:
+        x, dz = (t.transpose(0, 1).flatten(1, 2) for t in (x, dz))
+        found.append((op.of_stack(ORGANISMS), x, of_all(weight), dz))
+    return found
+
+
+@layers(OPERATIONS)
+@pytest.mark.parametrize("which", range(3), ids=["alone", "one after another", "side by side"])
+def test_every_operation_casts_weights_and_returns_their_precision(layer, which):
+    """The contract of `Operation`: activity in half precision, weights in single."""
+    op, x, weight, dz = contract_of(*layer[:3], layer[4])[which]
+    weight = weight.float()
+    x, dz = x.to(torch.bfloat16), dz.to(torch.bfloat16)
+    carried = op.transpose(dz, weight, x)
+    assert (carried.dtype, carried.shape) == (torch.bfloat16, x.shape)
+    torch.testing.assert_close(
+        carried, op.transpose(dz, weight.to(torch.bfloat16), x), rtol=0, atol=0
+    )
+    gradient = op.weight_gradient(x, dz, weight)
+    assert (gradient.dtype, gradient.shape) == (torch.float32, weight.shape)
+    torch.testing.assert_close(
+        gradient, op.weight_gradient(x, dz, weight.to(torch.bfloat16)).float(), rtol=0, atol=0
+    )
 
 
 NETWORKS = [

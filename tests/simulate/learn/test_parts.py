@@ -31,19 +31,20 @@ class OnDisk:
 
     def __init__(self, images):
         self.images, self.shape, self.dtype = images, images.shape, images.dtype
+        self.reads = 0
 
     def __len__(self):
         return len(self.images)
 
     def read(self, places):
+        self.reads += 1
         return self.images[places]
 
 
 def data(labels, *, on_disk=False):
-    """Images that hold their own place."""
+    """Images that hold their own place, and their labels."""
     images = np.arange(len(labels), dtype=np.float32)[:, None, None, None]
-    train = OnDisk(images) if on_disk else images
-    return Data(train, np.asarray(labels), Untouchable(), Untouchable())
+    return OnDisk(images) if on_disk else images, np.asarray(labels)
 
 
 def places(images):
@@ -52,10 +53,10 @@ def places(images):
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_training_data_are_divided_by_class_and_test_data_are_not_looked_at(on_disk):
+def test_training_data_are_divided_by_class(on_disk):
     labels = np.arange(200) % 4
     whole = data(labels, on_disk=on_disk)
-    split = validation_split(whole, 0.2)
+    split = validation_split(*whole, 0.2)
     kept, validation = places(split.train), places(split.test)
     assert sorted([*kept, *validation]) == list(range(200))
     assert list(kept) == sorted(kept)
@@ -65,38 +66,52 @@ def test_training_data_are_divided_by_class_and_test_data_are_not_looked_at(on_d
     assert isinstance(split.test, np.ndarray)
 
 
+def test_the_validation_part_of_images_on_disk_is_read_once():
+    """A process divides them for each stack."""
+    images, labels = data(np.arange(100) % 2, on_disk=True)
+    one, again = (validation_split(images, labels, 0.2).test for _ in range(2))
+    assert images.reads == 1
+    np.testing.assert_array_equal(one, again)
+    other = validation_split(images, labels, 0.4).test
+    assert (len(one), len(other), images.reads) == (20, 40, 2)
+    # Others of the same kind are others.
+    images, labels = data(np.arange(100)[::-1] % 2, on_disk=True)
+    images.images = images.images + 1000
+    assert places(validation_split(images, labels, 0.4).test).min() >= 1000
+
+
 def test_the_division_is_the_same_every_time_and_follows_no_order():
-    one, again = (validation_split(data(np.arange(100) % 2), 0.3) for _ in range(2))
+    one, again = (validation_split(*data(np.arange(100) % 2), 0.3) for _ in range(2))
     np.testing.assert_array_equal(one.test, again.test)
     assert len(set(np.diff(places(one.test)))) > 1
 
 
 def test_of_several_labels_the_first_counts():
     labels = np.stack([np.arange(40) % 2, np.arange(40)], axis=1)
-    split = validation_split(data(labels), 0.25)
+    split = validation_split(*data(labels), 0.25)
     assert np.bincount(split.test_labels[:, 0]).tolist() == [5, 5]
     assert split.train_labels.shape == (30, 2)
 
 
 def test_each_class_is_on_both_sides_however_small_the_share():
-    split = validation_split(data([0] * 5 + [1] * 95), 0.01)
+    split = validation_split(*data([0] * 5 + [1] * 95), 0.01)
     assert np.bincount(split.test_labels).tolist() == [1, 1]
-    split = validation_split(data([0] * 5 + [1] * 95), 0.5)
+    split = validation_split(*data([0] * 5 + [1] * 95), 0.5)
     assert np.bincount(split.train_labels).tolist() == [3, 47]
 
 
 def test_too_few_examples_of_a_class_are_refused():
     with pytest.raises(UsageError, match="class 1 has 4 training examples; expected at least 5"):
-        validation_split(data([0] * 50 + [1] * 4), 0.2)
+        validation_split(*data([0] * 50 + [1] * 4), 0.2)
 
 
 def test_a_large_set_gives_no_larger_a_part_than_is_needed(monkeypatch):
     monkeypatch.setattr(parts, "MOST_VALIDATION", 20)
-    assert len(validation_split(data(np.arange(400) % 2), 0.2).test) == 20
+    assert len(validation_split(*data(np.arange(400) % 2), 0.2).test) == 20
 
 
-def test_halves_of_a_divided_set_do_not_look_at_test_data_either():
-    early, late = halves(validation_split(data(np.arange(100) % 4), 0.2))
+def test_halves_of_a_divided_set_are_those_of_its_parts():
+    early, late = halves(validation_split(*data(np.arange(100) % 4), 0.2))
     assert set(early.test_labels) == set(early.train_labels) == {0, 1}
     assert set(late.test_labels) == {2, 3}
 

@@ -115,6 +115,98 @@ def test_what_a_stack_took_corrects_what_the_next_is_promised(tiny, parts, make,
     assert run.needs(stack) == 820
 
 
+@pytest.fixture
+def crowded(tiny, parts, make, heard):
+    """Return a function that makes a run whose eight organisms train beside each other."""
+
+    class Process:
+        def join(self, timeout=None):
+            pass
+
+        def kill(self):
+            pass
+
+    class Line:
+        def send(self, what):
+            pass
+
+        def close(self):
+            pass
+
+    def run_on(card):
+        run = module._Run(
+            tiny.specs, tiny.storage, parts, card, heard.reports, 8, shared=False, patience_s=0.1
+        )
+        run.waiting = [module._Task([spec]) for spec in tiny.specs]
+        run.limit = run.most_processes = 8
+        run.hire = lambda context: run.workers.append(module._Worker(Process(), Line()))
+        run.hand_out(None)
+        assert len(run.busy) == 8
+        return run
+
+    return run_on
+
+
+def test_stacks_that_run_out_together_raise_the_estimate_once(tiny, make, heard, crowded):
+    """Another user takes nearly everything; each of eight stacks is told that memory ran out."""
+    card = make(total=2000)
+    run = crowded(card)
+    one, before = list(tiny.specs[:1]), run.needs(tiny.specs[:1])
+    card.taken_by_another(1900)
+    for worker in list(run.workers):
+        run.on_full(worker)
+    assert run.needs(one) == round(module.WORSE * before)
+    assert run.limit == 7
+    # None of them was alone when it failed.
+    assert [task.tries for task in run.waiting] == [0] * 8
+    card.taken_by_another(0)
+    run.hand_out(None)
+    [worker] = run.busy
+    assert worker.task.alone
+
+
+def test_a_stack_that_began_with_a_raised_estimate_raises_it_again(tiny, make, crowded):
+    run = crowded(make(total=2000))
+    before = run.needs(tiny.specs[:1])
+    first, second, *_ = list(run.workers)
+    run.on_full(first)
+    second.raised = module.WORSE
+    run.on_full(second)
+    assert run.needs(tiny.specs[:1]) == round(module.WORSE**2 * before)
+
+
+def test_a_raised_estimate_never_ends_a_run_that_what_is_known_allows(tiny, make, heard, crowded):
+    """The guess exceeds the card: one organism is tried, and what it took is the estimate."""
+    card = make(total=2000, each=100, promised=100)
+    run = crowded(card)
+    for worker in list(run.workers):
+        run.on_full(worker)
+    kind = module._kind(tiny.specs[0])
+    run.waiting = [module._Task(list(tiny.specs))]
+    for each in tiny.specs:
+        run.too_low[module._kind(each)] = 100.0
+    assert run.needs(tiny.specs[:1]) > card.total
+    run.hand_out(None)
+    [worker] = run.busy
+    assert len(worker.task.specs) == 1
+    run.on_done(worker, used=10, most=110)
+    assert run.too_low[kind] == 1
+    run.hand_out(None)
+    assert sum(len(w.task.specs) for w in run.busy) == 7
+
+
+def test_what_others_hold_is_waited_for_by_what_is_known_to_be_needed(tiny, make, heard, crowded):
+    card = make(total=4 * 10**9, promised=10**8, context=0)
+    run = crowded(card)
+    for worker in list(run.workers):
+        run.on_full(worker)
+    for each in tiny.specs:
+        run.too_low[module._kind(each)] = 100.0
+    card.taken_by_another(4 * 10**9)
+    run.hand_out(None)
+    assert "needs about 0.1 GB; another process seems to hold the rest" in heard.notes[-1]
+
+
 def test_another_users_process_may_take_memory_in_the_middle(
     tiny, parts, make, heard, small_stacks
 ):

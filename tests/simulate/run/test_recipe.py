@@ -251,6 +251,11 @@ MISTAKES = {
         recipe(architecture='"resnet18"', tail="[architectures.resnet18]\nlocal_norm = true"),
         r"\[architectures.resnet18\]: unknown key 'local_norm'; known: stem, width",
     ),
+    "settings that moved into a table": (
+        recipe(task='"simclr"', tail="[tasks.simclr]\ngrey = 0.1\nblur = 0\nsmallest_crop = 0.3"),
+        r"\[tasks.simclr\]: grey and blur and smallest_crop moved into the table views; write "
+        r"views = { grey = 0.1, blur = 0, smallest_crop = 0.3 }",
+    ),
     "settings of an unknown rule": (recipe(tail="[rules.sgd]\nmomentum = 1"), "nearest: sgdm"),
     "unknown setting of a rule": (
         recipe(tail="[rules.sgdm]\nmomentm = 0.9"),

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pickle
 import shutil
 import warnings
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +12,13 @@ import torch
 from PIL import Image
 
 from lrplan.errors import DataError, UsageError
-from lrplan.simulate.tasks import tasks
+from lrplan.simulate.learn.train import build
+from lrplan.simulate.run.recipe import parse_recipe
+from lrplan.simulate.tasks import _disk, tasks
 from lrplan.simulate.tasks._disk import ImageFiles, decode
 
 TASK = tasks.get("imagenet")
+TABLE = "{ classes = 3, edge = 24, test_images = 6, partial = true }"
 SMALL = TASK.settings | {"classes": 3, "edge": 24, "test_images": 6, "partial": True}
 
 
@@ -76,7 +81,7 @@ def test_the_cache_gives_what_the_files_give(data):
     cached = TASK.load(None, SMALL | {"cache": True}).train
     np.testing.assert_array_equal(cached.read(np.arange(12)), plain[:12])
     # A second process finds the first twelve and adds the others.
-    other = TASK.load(None, SMALL | {"cache": True}).train
+    other = pickle.loads(pickle.dumps(cached))
     for path in (data / "imagenet" / "train").rglob("*.JPEG"):
         if path.as_posix() in {p.replace("\\", "/") for p in other.paths[:12]}:
             path.unlink()
@@ -89,6 +94,32 @@ def test_a_cache_that_cannot_be_written_is_named(data, tmp_path):
     files = ImageFiles(["a"], np.zeros(1), edge=8, shorter=8, cache=tmp_path / "no" / "a.images")
     with pytest.raises(DataError, match=r"a\.images.*cache = false"):
         files.read(np.arange(1))
+
+
+def test_in_a_search_stacks_decode_the_validation_part_once_and_no_held_out_image(
+    data, monkeypatch
+):
+    """Over these photographs and as SimCLR over them."""
+    decoded, counts = [], []
+
+    def counted(path, **options):
+        decoded.append(Path(path))
+        return decode(path, **options)
+
+    monkeypatch.setattr(_disk, "decode", counted)
+    for text in (
+        f'task = "imagenet"\n[tasks]\nimagenet = {TABLE}',
+        f'task = "simclr"\n[tasks.simclr]\nover = "imagenet"\nover_settings = {TABLE}',
+    ):
+        decoded.clear()
+        [spec] = parse_recipe(f'[grid]\nrule = "sgdm"\narchitecture = "mlp"\n{text}').specs
+        tried = replace(spec, settings={**spec.settings, "training": {"validation": 0.25}})
+        parts = [build(tried)[3] for _ in range(3)]
+        assert {len(part.test) for part in parts} == {6}
+        assert all(p.parts[-3] == "train" for p in decoded)
+        counts.append(len(decoded))
+    # The same photographs, divided alike, serve both.
+    assert counts == [6, 0]
 
 
 def test_size_is_known_without_data(monkeypatch):
