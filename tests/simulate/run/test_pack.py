@@ -10,7 +10,6 @@ import pytest
 import xarray as xr
 import zarr
 
-from lrplan import open_cohort
 from lrplan.cohort import format as schema
 from lrplan.errors import DataError
 from lrplan.simulate.run.pack import pack, part_bytes, read_part
