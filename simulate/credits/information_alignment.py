@@ -34,9 +34,10 @@ class InformationAlignment(FeedbackAlignment):
     - From each example its mean over units and places is taken (an option of the authors' code).
       Otherwise the mean of activity, by far the largest direction of z, is what B learns to
       carry back, and an error has no use of it.
-    - Inputs are scaled such that a unit of x has a mean energy of 1 (summed over its places). So
-      ``decay`` weighs alike in every layer, whatever its activity and number of places, and where
-      weights are small B is short, too.
+    - Inputs and drives are both scaled such that a unit of x, and one of z, has a mean energy of
+      1 (summed over its places), and B is the weights between them on these scales. So ``decay``
+      is as strong in every layer, whatever its activity and number of places; and where W is
+      short or long, B is, too, where a plain regression of x on z would be the opposite.
     - A step down the gradient that is small enough for the largest direction of z leaves all
       others where they are. Here each update takes ``steps`` steps of conjugate gradients down
       the loss of the batch, and B moves by a share ``rate`` of the way that they go, so that it
@@ -102,8 +103,9 @@ class AlignmentLoss:
     """The alignment loss of one layer, a quadratic function of B.
 
     Inputs are centred: each example's mean over units and places is taken from x, and what the
-    layer makes of it from z. That they are also scaled, such that a unit of x has a mean energy
-    of 1, is left to the coefficients.
+    layer makes of it from z. That they are also scaled, to a mean energy of 1 for a unit of x and
+    one of z, is left to the coefficients: with X and Z the energies as they are, the loss of
+    B sqrt(X / Z), times Z / X, has ``amp`` / X, ``null`` / Z, and ``decay`` as it is.
 
     Parameters
     ----------
@@ -118,8 +120,6 @@ class AlignmentLoss:
     ----------
     x, z : Tensor (example, ...)
         Inputs and drives, centred.
-    energy : Tensor ()
-        Of a unit of x: the mean over examples and units of its square, summed over places.
     """
 
     def __init__(self, credit: InformationAlignment, seen: Observed, *, examples: int) -> None:
@@ -129,9 +129,10 @@ class AlignmentLoss:
         mean = x.mean(tuple(range(1, x.ndim)), keepdim=True)
         of_mean = seen.op.forward(torch.ones_like(x[:1]), seen.weight)
         self.x, self.z = x - mean, z - mean.reshape(-1, *[1] * (z.ndim - 1)) * of_mean
-        self.energy = self.x.square().sum() / (examples * x.shape[1])
-        per_example = 1 / (examples * self.energy.clamp_min(TINY))
-        self.amp, self.null = credit.amp * per_example, credit.null * per_example
+        # Squares summed over examples, averaged over units.
+        of_x, of_z = (t.square().sum() / t.shape[1] for t in (self.x, self.z))
+        self.amp = credit.amp / of_x.clamp_min(TINY)
+        self.null = credit.null / of_z.clamp_min(TINY)
         self.decay = credit.decay
 
     def down(self, backward: Tensor) -> Tensor:

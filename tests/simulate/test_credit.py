@@ -103,10 +103,11 @@ def test_information_alignment_moves_down_its_published_loss(network, batch):
         seen = Observed(op, w, b, [visit])
         x = visit.x - visit.x.mean(tuple(range(1, visit.x.ndim)), keepdim=True)
         z = op.forward(x, w)
-        scale = torch.sqrt((x * x).sum() / (len(x) * x.shape[1]))
-        x, z = x / scale, z / scale
+        of_x, of_z = ((t * t).sum() / (len(t) * t.shape[1]) for t in (x, z))
+        x, z, scale = x / of_x.sqrt(), z / of_z.sqrt(), torch.sqrt(of_x / of_z)
 
-        def loss(b, op=op, x=x, z=z, w=w):
+        def loss(b, op=op, x=x, z=z, w=w, scale=scale):
+            b = scale * b
             carried = op.transpose(z, b, x)
             amp = -(x * carried).sum() / len(x)
             null = (carried * carried).sum() / len(x)
@@ -132,8 +133,9 @@ def test_minimum_of_information_alignment_of_a_linear_layer_is_ridge_regression(
     seen = Observed(Linear(), w, torch.zeros_like(w), [Visit(x, x @ w.T)])
     x = x - x.mean(1, keepdim=True)
     z = x @ w.T
-    ridge = 0.5 * 64 * (x * x).mean() * torch.eye(5, dtype=torch.float64)
-    expected = torch.linalg.solve(z.T @ z + ridge, z.T @ x)
+    of_x, of_z = (x * x).mean(), (z * z).mean()
+    ridge = 0.5 * 64 * of_z * torch.eye(5, dtype=torch.float64)
+    expected = of_z / of_x * torch.linalg.solve(z.T @ z + ridge, z.T @ x)
     assert torch.allclose(credit.minimiser(seen), expected, rtol=0, atol=1e-6)
 
 
