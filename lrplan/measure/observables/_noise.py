@@ -17,6 +17,8 @@ from array_api_compat import array_namespace
 
 LEAST_SIGNAL = 0.01
 """The least share of what was measured that counts as seen, where something is divided by it."""
+LEAST_SHARE = 0.25
+"""The same for what takes third or fourth powers, of which noise leaves less."""
 
 ROUNDING = 1e-12
 """What equal numbers may differ by, as a share of them, since their mean is rounded."""
@@ -59,6 +61,21 @@ def clipped(values: Any, low: float, high: float) -> Any:
 def transposed(values: Any) -> Any:
     """Swap the last two axes."""
     return array_namespace(values).matrix_transpose(values)
+
+
+def smoothed(v: Any) -> Any:
+    """Return variances (..., stimulus, unit) as products of one of each stimulus and of each unit.
+
+    Their means over units and over stimuli, which is all that second moments need, stay. Single
+    variances, which are estimated from few trials or from the response itself and whose squares and
+    products with responses enter moments of the fourth order, become far less noisy.
+    """
+    if v.shape[-2] == 1 or v.shape[-1] == 1:
+        return v
+    xp = array_namespace(v)
+    stimuli, units = xp.mean(v, axis=-1, keepdims=True), xp.mean(v, axis=-2, keepdims=True)
+    mean = xp.mean(units, axis=-1, keepdims=True)
+    return stimuli * units / xp.where(mean > 0, mean, xp.ones_like(mean))
 
 
 def weighed(v: Any, values: Any, mean: Any, axis: int) -> Any:
@@ -174,13 +191,15 @@ def variation(energy: Any, noise: Any, measured: Any) -> Any:
     energy, noise : array (..., column)
         And the variance that noise gives each.
     measured : array (...)
-        Their mean with the noise.
+        Their mean with the noise; where 25% of it or less is signal, 0 is returned.
     """
     xp = array_namespace(energy)
     mean = xp.mean(energy, axis=-1)
     centred = energy - mean[..., None]
     variance = xp.mean(centred * centred, axis=-1) - xp.mean(noise, axis=-1)
-    return ratio(root(variance), mean, measured)
+    seen = mean > LEAST_SHARE * measured
+    found = root(variance) / xp.where(seen, mean, xp.ones_like(mean))
+    return xp.where(seen, found, xp.zeros_like(found))
 
 
 def correlation(

@@ -15,6 +15,7 @@ import numpy as np
 
 from lrplan.measure.observables import Observable
 from lrplan.measure.observables._noise import (
+    LEAST_SHARE,
     ROUNDING,
     correlation,
     cosine,
@@ -23,9 +24,6 @@ from lrplan.measure.observables._noise import (
     root,
     weighed,
 )
-
-LEAST_SHARE = 0.25
-"""The least that signal may be of the measured variance for kurtosis and skewness to be seen."""
 
 
 def observables(family: str, noun: str) -> tuple[Observable, ...]:
@@ -97,7 +95,7 @@ class Path(NamedTuple):
     since: np.ndarray
 
 
-def path(f: np.ndarray, v: np.ndarray) -> Path:
+def path(f: np.ndarray, v: np.ndarray, *, smooth: np.ndarray | None = None) -> Path:
     """Return the path of values.
 
     Parameters
@@ -106,6 +104,8 @@ def path(f: np.ndarray, v: np.ndarray) -> Path:
         Values.
     v : array (..., session, value or 1) of float64
         The variance of the noise of each.
+    smooth : array (..., session, value or 1), optional
+        The same as `smoothed` makes it, for its squares.
     """
     first = f[..., :1, :]
     t, w = changed(f, v, 1)
@@ -114,7 +114,8 @@ def path(f: np.ndarray, v: np.ndarray) -> Path:
     later = np.arange(f.shape[-2]) > 0
     shared = noise[..., :1, None] * (later[:, None] & later)
     own = noise[..., None] * (np.eye(len(later)) * later)
-    kurtosis, skew = _shape(t, w)
+    _, w_smooth = (t, w) if smooth is None else changed(f, smooth, 1)
+    kurtosis, skew = _shape(t, w, w_smooth)
     return Path(
         products=t @ np.swapaxes(t, -1, -2) / number - shared - own,
         with_first=(t @ np.swapaxes(first, -1, -2))[..., 0] / number + noise[..., :1] * later,
@@ -126,7 +127,7 @@ def path(f: np.ndarray, v: np.ndarray) -> Path:
     )
 
 
-def _shape(t: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _shape(t: np.ndarray, w: np.ndarray, smooth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return kurtosis and skewness of changes (..., value) whose noise has the variance w.
 
     E m4 = mu4 + 6 mean(t^2 w) + 3 mean(w^2) and E m3 = mu3 + 3 mean(t w), for symmetric noise.
@@ -136,7 +137,8 @@ def _shape(t: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     c2 = c * c
     variance = raw - w.mean(axis=-1)
     third = np.vecdot(c2, c) / number - 3 * weighed(w, c, np.zeros_like(raw), -1)
-    fourth = np.vecdot(c2, c2) / number - 6 * weighed(w, c2, raw, -1) + 3 * (w * w).mean(axis=-1)
+    fourth = np.vecdot(c2, c2) / number - 6 * weighed(w, c2, raw, -1)
+    fourth += 3 * (smooth * smooth).mean(axis=-1)
     # In units of the measured size: a tiny change has no fourth power.
     seen = variance > LEAST_SHARE * raw
     sd = np.sqrt(np.where(seen, variance, 1))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lrplan.measure.observables import Family, Needs, Observable, families
-from lrplan.measure.observables._noise import cosine, root_mean_square, spread
+from lrplan.measure.observables._noise import cosine, root_mean_square, smoothed, spread
 
 OBSERVABLES = (
     Observable("alignment_first", 0, "linear CKA with the first session"),
@@ -38,7 +38,7 @@ class Grams(NamedTuple):
 
 def summarise(values: np.ndarray, noise: np.ndarray) -> Grams:
     """Return what `of_summary` needs of responses (..., session, stimulus, unit)."""
-    a, v = values.astype(np.float64), noise.astype(np.float64)
+    a, v = values.astype(np.float64), smoothed(noise.astype(np.float64))
     found = spread(a - a.mean(axis=-2, keepdims=True), v, centred=True)
     flat = found.gram.reshape(*found.gram.shape[:-2], -1)
     return Grams(flat, found.squares, found.measured_squares)

@@ -16,6 +16,7 @@ from lrplan.measure.observables._noise import (
     participation,
     ratio,
     root_mean_square,
+    smoothed,
     spread,
     variation,
     weighed,
@@ -59,7 +60,8 @@ class Changes(NamedTuple):
 
 def summarise(values: np.ndarray, noise: np.ndarray) -> Changes:
     """Return what `of_summary` needs of responses (..., session, stimulus, unit)."""
-    a, v = values.astype(np.float64), noise.astype(np.float64)
+    a, each = values.astype(np.float64), noise.astype(np.float64)
+    v = smoothed(each)
     stimuli = a.shape[-2]
     first, first_noise = a[..., :1, :, :], v[..., :1, :, :]
     t, w = changed(a, v, 2)
@@ -76,7 +78,9 @@ def summarise(values: np.ndarray, noise: np.ndarray) -> Changes:
         relation(whole, t, first, first_noise, tuned=True),
         related(whole, first.mean(axis=-2), first_noise.mean(axis=-2) / stimuli, shared),
     ]
-    return Changes(path(*flattened(a, v, 2)), np.stack(since, axis=-1))
+    f, each_flat = flattened(a, each, 2)
+    _, v_flat = flattened(a, v, 2)
+    return Changes(path(f, each_flat, smooth=v_flat), np.stack(since, axis=-1))
 
 
 def of_summary(found: Changes, places: Sequence[int]) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lrplan.measure.observables import Family, Needs, Observable, families
-from lrplan.measure.observables._noise import cosine, crossed, root_mean_square
+from lrplan.measure.observables._noise import cosine, crossed, root_mean_square, smoothed
 
 OBSERVABLES = (
     Observable("dissimilarity_first", 0, "correlation of dissimilarities with the first session's"),
@@ -47,7 +47,7 @@ def summarise(values: np.ndarray, noise: np.ndarray) -> Distances:
     estimated from noisy differences. That two pairs with a stimulus in common share a part of it,
     which their mean takes off, is left out: squares are a little too small at much noise.
     """
-    a, v = values.astype(np.float64), noise.astype(np.float64)
+    a, v = values.astype(np.float64), smoothed(noise.astype(np.float64))
     stimuli, units = a.shape[-2:]
     v = np.broadcast_to(v, (*v.shape[:-2], stimuli, v.shape[-1]))
     one, two = np.triu_indices(stimuli, 1)

@@ -20,6 +20,7 @@ from lrplan.measure.observables._noise import (
     ratio,
     root,
     root_mean_square,
+    smoothed,
     spread,
     transposed,
     variation,
@@ -69,7 +70,7 @@ def compute(values: Any, noise: Any) -> Any:
     for each unit, since it is a ratio of few values, and units weaker than their noise count less.
     """
     xp = array_namespace(values)
-    a, v = xp.astype(values, xp.float64), xp.astype(noise, xp.float64)
+    a, v = xp.astype(values, xp.float64), smoothed(xp.astype(noise, xp.float64))
     stimuli, units = a.shape[-2:]
     mean = xp.mean(a, axis=-2)
     mean_noise = xp.mean(v, axis=-2) / stimuli
