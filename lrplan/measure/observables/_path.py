@@ -45,24 +45,30 @@ def observables(family: str, noun: str) -> tuple[Observable, ...]:
     )
 
 
-def flattened(values: np.ndarray, v: np.ndarray, axes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return values and their noise with the last axes as one, of 1 where the noise is the same."""
-    if v.shape[-axes:] != (1,) * axes:
-        v = np.broadcast_to(v, (*v.shape[:-axes], *values.shape[-axes:]))
-    return values.reshape(*values.shape[:-axes], -1), v.reshape(*v.shape[:-axes], -1)
-
-
-def changed(values: np.ndarray, v: np.ndarray, axes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return changes since the first session and the variance of their noise.
-
-    Parameters
-    ----------
-    values, v : array (..., session, ...)
-        With `axes` more axes behind that of sessions, which may be of 1 in `v`.
-    """
+def changed(values: np.ndarray, axes: int) -> np.ndarray:
+    """Return changes since the first session of values (..., session, ...), `axes` behind it."""
     first: tuple[Any, ...] = (Ellipsis, slice(0, 1), *[slice(None)] * axes)
-    later = (np.arange(values.shape[-axes - 1]) > 0).reshape(-1, *[1] * axes)
-    return values - values[first], np.where(later, v + v[first], 0)
+    return values - values[first]
+
+
+def changed_noise(v: np.ndarray, sessions: int, axes: int) -> np.ndarray:
+    """Return the variance of the noise of changes from that of values: 0 in the first session."""
+    first: tuple[Any, ...] = (Ellipsis, slice(0, 1), *[slice(None)] * axes)
+    later = (np.arange(sessions) > 0).reshape(-1, *[1] * axes)
+    return np.where(later, v + v[first], 0)
+
+
+def flat(values: np.ndarray, axes: int) -> np.ndarray:
+    """Return values with the last axes as one."""
+    return values.reshape(*values.shape[:-axes], -1)
+
+
+def flat_noise(v: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return variances with the last axes as one: of 1 where they are the same, or of `shape`."""
+    axes = len(shape)
+    if v.shape[-axes:] != (1,) * axes:
+        v = np.broadcast_to(v, (*v.shape[:-axes], *shape))
+    return flat(v, axes)
 
 
 class Path(NamedTuple):
@@ -95,32 +101,39 @@ class Path(NamedTuple):
     since: np.ndarray
 
 
-def path(f: np.ndarray, v: np.ndarray, *, smooth: np.ndarray | None = None) -> Path:
+def path(
+    first: np.ndarray,
+    t: np.ndarray,
+    v: np.ndarray,
+    *,
+    smooth: np.ndarray | None = None,
+) -> Path:
     """Return the path of values.
 
     Parameters
     ----------
-    f : array (..., session, value) of float64
-        Values.
-    v : array (..., session, value or 1) of float64
-        The variance of the noise of each.
-    smooth : array (..., session, value or 1), optional
+    first : array (..., 1, value) of float64
+        The first session.
+    t : array (..., session, value) of float64
+        Changes since then, as `changed` returns them.
+    v : array (..., session or 1, value or 1) of float64
+        The variance of the noise of each value.
+    smooth : array (..., session or 1, value or 1), optional
         The same as `smoothed` makes it, for its squares.
     """
-    first = f[..., :1, :]
-    t, w = changed(f, v, 1)
-    number = f.shape[-1]
-    noise = np.broadcast_to(v.mean(axis=-1), f.shape[:-1])
-    later = np.arange(f.shape[-2]) > 0
+    sessions, number = t.shape[-2:]
+    noise = np.broadcast_to(v.mean(axis=-1), t.shape[:-1])
+    later = np.arange(sessions) > 0
     shared = noise[..., :1, None] * (later[:, None] & later)
-    own = noise[..., None] * (np.eye(len(later)) * later)
-    _, w_smooth = (t, w) if smooth is None else changed(f, smooth, 1)
+    own = noise[..., None] * (np.eye(sessions) * later)
+    w = changed_noise(v, sessions, 1)
+    w_smooth = w if smooth is None else changed_noise(smooth, sessions, 1)
     kurtosis, skew = _shape(t, w, w_smooth)
     return Path(
         products=t @ np.swapaxes(t, -1, -2) / number - shared - own,
         with_first=(t @ np.swapaxes(first, -1, -2))[..., 0] / number + noise[..., :1] * later,
         square_first=(first * first).mean(axis=(-2, -1)) - noise[..., 0],
-        means=f.mean(axis=-1),
+        means=first.mean(axis=-1) + t.mean(axis=-1),
         noise=noise,
         number=number,
         since=np.stack([kurtosis, skew], axis=-1),

@@ -24,8 +24,10 @@ from lrplan.measure.observables._noise import (
 from lrplan.measure.observables._path import (
     Path,
     changed,
+    changed_noise,
     energy,
-    flattened,
+    flat,
+    flat_noise,
     observables,
     of_path,
     path,
@@ -64,7 +66,7 @@ def summarise(values: np.ndarray, noise: np.ndarray) -> Changes:
     v = smoothed(each)
     stimuli = a.shape[-2]
     first, first_noise = a[..., :1, :, :], v[..., :1, :, :]
-    t, w = changed(a, v, 2)
+    t, w = changed(a, 2), changed_noise(v, a.shape[-3], 2)
     mean = t.mean(axis=-2)
     tuned = spread(t - mean[..., None, :], w, centred=True)
     whole = energy(t, w)
@@ -78,9 +80,13 @@ def summarise(values: np.ndarray, noise: np.ndarray) -> Changes:
         relation(whole, t, first, first_noise, tuned=True),
         related(whole, first.mean(axis=-2), first_noise.mean(axis=-2) / stimuli, shared),
     ]
-    f, each_flat = flattened(a, each, 2)
-    _, v_flat = flattened(a, v, 2)
-    return Changes(path(f, each_flat, smooth=v_flat), np.stack(since, axis=-1))
+    whole_path = path(
+        flat(first, 2),
+        flat(t, 2),
+        flat_noise(each, a.shape[-2:]),
+        smooth=flat_noise(v, a.shape[-2:]),
+    )
+    return Changes(whole_path, np.stack(since, axis=-1))
 
 
 def of_summary(found: Changes, places: Sequence[int]) -> np.ndarray:

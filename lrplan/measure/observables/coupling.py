@@ -21,7 +21,9 @@ from lrplan.measure.observables._noise import (
 from lrplan.measure.observables._path import (
     Path,
     changed,
-    flattened,
+    changed_noise,
+    flat,
+    flat_noise,
     observables,
     of_path,
     path,
@@ -53,14 +55,16 @@ def summarise(values: np.ndarray, noise: np.ndarray) -> Changes:
     """Return what `of_summary` needs of derivatives (..., session, stimulus, post, pre)."""
     j, v = values.astype(np.float64), noise.astype(np.float64)
     stimuli, post, pre = j.shape[-3:]
-    t, w = changed(j, v, 3)
+    t, w = changed(j, 3), changed_noise(v, j.shape[-4], 3)
     mean, mean_noise = t.mean(axis=-3), w.mean(axis=-3) / stimuli
     measured = (t * t).mean(axis=(-3, -2, -1))
     common = (mean * mean - mean_noise).mean(axis=(-2, -1))
     whole = measured - w.mean(axis=(-3, -2, -1))
     rank = participation(spread(mean, mean_noise, centred=False), min(post, pre))
     since = np.stack([rank, np.clip(ratio(common, whole, measured), 0, 1)], axis=-1)
-    return Changes(path(*flattened(j, v, 3)), since)
+    return Changes(
+        path(flat(j[..., :1, :, :, :], 3), flat(t, 3), flat_noise(v, j.shape[-3:])), since
+    )
 
 
 def of_summary(found: Changes, places: Sequence[int]) -> np.ndarray:

@@ -12,6 +12,7 @@ from lrplan.measure.observables._noise import root_mean_square
 from lrplan.measure.observables._path import (
     Path,
     changed,
+    changed_noise,
     energy,
     observables,
     of_path,
@@ -45,10 +46,10 @@ class Changes(NamedTuple):
 def summarise(values: np.ndarray, noise: np.ndarray) -> Changes:
     """Return what `of_summary` needs of weights (..., session, synapse)."""
     f, v = values.astype(np.float64), noise.astype(np.float64)
-    t, w = changed(f, v, 1)
+    t, w = changed(f, 1), changed_noise(v, f.shape[-2], 1)
     rows = (Ellipsis, None, slice(None))
     size = relation(energy(t[rows], w[rows]), t[rows], f[..., :1, :][rows], v[..., :1, :][rows])
-    return Changes(path(f, v), size)
+    return Changes(path(f[..., :1, :], t, v), size)
 
 
 def of_summary(found: Changes, places: Sequence[int]) -> np.ndarray:
