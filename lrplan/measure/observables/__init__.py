@@ -188,7 +188,7 @@ def _kept() -> tuple[str, ...]:
 
 _PATH = (
     *("corr_first", "corr_previous", "step", "travel", "straightness", "turn"),
-    *("mean", "kurtosis", "skew", "proportional"),
+    *("persistence", "mean", "kurtosis", "skew", "proportional"),
 )
 _UNTRACKED = (
     "geometry_participation",

@@ -37,6 +37,7 @@ def observables(family: str, noun: str) -> tuple[Observable, ...]:
             ("travel", 2, f"mean square change of {noun} from the first session"),
             ("straightness", 0, f"distance of {noun} from the first session over the way taken"),
             ("turn", 0, f"cosine between two successive changes of {noun}"),
+            ("persistence", 2, f"mean product of two successive changes of {noun}"),
             ("mean", 1, f"mean change of {noun} from the previous session"),
             ("kurtosis", 0, f"kurtosis of the change of {noun} since the first session"),
             ("skew", 0, f"skewness of the change of {noun} since the first session"),
@@ -161,15 +162,16 @@ def _shape(t: np.ndarray, w: np.ndarray, smooth: np.ndarray) -> tuple[np.ndarray
 
 
 def of_path(found: Path, places: Sequence[int]) -> np.ndarray:
-    """Return (..., session, 10) for sessions at some places, of which the first is the first.
+    """Return (..., session, 11) for sessions at some places, of which the first is the first.
 
     Notes
     -----
-    ``step`` and ``travel`` are squares, so that noise leaves them right on average, and may be
-    below 0. Correlations, ``turn`` and ``proportional`` are ratios of such, right for many values.
-    ``straightness`` takes roots, which noise pulls down where a step is no larger than its noise.
-    ``kurtosis`` and ``skew`` take off what symmetric noise adds to the moments. Where a divisor is
-    no more than 1% of what was measured (25% for these two), they are 0.
+    ``step``, ``travel`` and ``persistence`` are mean products, so that noise leaves them right on
+    average, and may be below 0. Correlations, ``turn`` (``persistence`` over the roots of both
+    steps) and ``proportional`` are ratios of such, right for many values. ``straightness`` takes
+    roots, which noise pulls down where a step is no larger than its noise. ``kurtosis`` and
+    ``skew`` take off what symmetric noise adds to the moments. Where a divisor is no more than 1%
+    of what was measured (25% for these two), they are 0.
     """
     at = np.asarray(places)
     p = found.products[..., at[:, None], at]
@@ -185,11 +187,11 @@ def of_path(found: Path, places: Sequence[int]) -> np.ndarray:
     still = raw_step <= ROUNDING * (raw_travel + raw_travel[..., before])
     step, raw_step = np.where(still, 0, step), np.where(still, 0, raw_step)
     two = before[before]
-    turn = (
+    persistence = (
         p[..., diagonal, before] - p[..., diagonal, two] - travel[..., before] + p[..., before, two]
     )
-    turn = cosine(turn, step, step[..., before], raw_step, raw_step[..., before])
-    turn[..., :2] = 0
+    persistence[..., :2] = 0
+    turn = cosine(persistence, step, step[..., before], raw_step, raw_step[..., before])
     # F(t) F(s), less the means' product: covariances of sessions.
     square = found.square_first[..., None]
     own = square + 2 * x + travel - m * m + v / found.number
@@ -209,6 +211,7 @@ def of_path(found: Path, places: Sequence[int]) -> np.ndarray:
         travel,
         np.clip(ratio(root(travel), way, np.zeros_like(way)), 0, 1),
         turn,
+        persistence,
         change,
         *np.moveaxis(found.since[..., at, :], -1, 0),
         ratio(slope, first, raw_first),

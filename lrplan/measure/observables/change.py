@@ -90,11 +90,11 @@ def summarise(values: np.ndarray, noise: np.ndarray) -> Changes:
 
 
 def of_summary(found: Changes, places: Sequence[int]) -> np.ndarray:
-    """Return (..., session, 15) for sessions at some places.
+    """Return (..., session, 16) for sessions at some places.
 
     Notes
     -----
-    The first ten are those of `_path.of_path`. Then, of T against the first session:
+    The first eleven are those of `_path.of_path`. Then, of T against the first session:
     ``participation`` tr(G)^2 / tr(G^2) of its Gram matrix of stimuli, centred over them; ``common``
     mean_u (mean_k T)^2 / mean T^2; ``units_cv`` the coefficient of variation over units of mean_k
     T^2 (how far few units carry the change); ``with_tuning`` and ``with_rate`` the correlation over
@@ -107,7 +107,7 @@ def of_summary(found: Changes, places: Sequence[int]) -> np.ndarray:
 
 
 def compute(values: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Return (..., session, 15) from responses (..., session, stimulus, unit)."""
+    """Return (..., session, 16) from responses (..., session, stimulus, unit)."""
     return of_summary(summarise(values, noise), range(values.shape[-3])).astype(values.dtype)
 
 

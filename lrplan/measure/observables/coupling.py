@@ -68,11 +68,11 @@ def summarise(values: np.ndarray, noise: np.ndarray) -> Changes:
 
 
 def of_summary(found: Changes, places: Sequence[int]) -> np.ndarray:
-    """Return (..., session, 12) for sessions at some places.
+    """Return (..., session, 13) for sessions at some places.
 
     Notes
     -----
-    The first ten are those of `_path.of_path`. ``rank`` is tr(G)^2 / tr(G^2), G = M M^T over
+    The first eleven are those of `_path.of_path`. ``rank`` is tr(G)^2 / tr(G^2), G = M M^T over
     outputs: how many dimensions the mean change spreads over (Gao et al. 2017); ``common`` is the
     mean square of M over that of J(t) - J(0). Noise is taken off each part.
     """
@@ -81,7 +81,7 @@ def of_summary(found: Changes, places: Sequence[int]) -> np.ndarray:
 
 
 def compute(values: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Return (..., session, 12) from derivatives (..., session, stimulus, post, pre)."""
+    """Return (..., session, 13) from derivatives (..., session, stimulus, post, pre)."""
     return of_summary(summarise(values, noise), range(values.shape[-4])).astype(values.dtype)
 
 

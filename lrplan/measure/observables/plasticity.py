@@ -53,11 +53,11 @@ def summarise(values: np.ndarray, noise: np.ndarray) -> Changes:
 
 
 def of_summary(found: Changes, places: Sequence[int]) -> np.ndarray:
-    """Return (..., session, 11) for sessions at some places.
+    """Return (..., session, 12) for sessions at some places.
 
     Notes
     -----
-    The first ten are those of `_path.of_path`: ``kurtosis`` tells sparse from dense change,
+    The first eleven are those of `_path.of_path`: ``kurtosis`` tells sparse from dense change,
     ``skew`` strengthening from weakening, ``proportional`` multiplicative change (van Rossum et al.
     2012) from additive, whose slope is 0. ``with_size`` is the correlation over synapses of the
     squared change with the first squared weight, corrected for noise, also that which both share.
@@ -67,7 +67,7 @@ def of_summary(found: Changes, places: Sequence[int]) -> np.ndarray:
 
 
 def compute(values: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Return (..., session, 11) from weights (..., session, synapse)."""
+    """Return (..., session, 12) from weights (..., session, synapse)."""
     return of_summary(summarise(values, noise), range(values.shape[-2])).astype(values.dtype)
 
 

@@ -124,6 +124,7 @@ def test_there_and_back_turns_and_gets_nowhere():
     first, step = rng.standard_normal((2, 600))
     found = taken("plasticity", np.stack([first, first + step, first]))
     np.testing.assert_allclose(found["turn"], [0, 0, -1])
+    np.testing.assert_allclose(found["persistence"], [0, 0, -np.mean(step**2)])
     np.testing.assert_allclose(found["straightness"], [0, 1, 0])
     np.testing.assert_allclose(found["travel"][2], 0)
 
@@ -381,7 +382,7 @@ def test_the_sets_hold_whole_families():
     """Whoever changes a family makes a new set."""
     listed = {o.name for name in FAMILIES for o in families.get(name).observables}
     assert set(SETS[GEOMETRY].observables) == listed
-    assert len(SETS[GEOMETRY].observables) == len(listed) == 58
+    assert len(SETS[GEOMETRY].observables) == len(listed) == 61
     untracked = {
         o.name
         for name in FAMILIES
