@@ -29,9 +29,8 @@ from lrplan.classifiers import classifiers, make_classifier
 from lrplan.classifiers.conv1d_mlp import Conv1dMLP
 from lrplan.classifiers.random_forest import PAPER, RandomForest
 from lrplan.classifiers.splits import Splits
-from lrplan.measure.observables import all_observables
 from lrplan.randomness import keyed_rng
-from lrplan.terms import POSITIONS
+from lrplan.terms import POSITIONS, STORED_OBSERVABLES
 
 PARTS = ("forest", "conv1d", "all")
 
@@ -43,7 +42,7 @@ class Rows:
         populations = cohort.usable_populations()
         labels = cohort.labels(populations)
         stored = np.asarray(cohort.tree["observables"]["observables"].values)[populations]
-        family = np.array([o.name.split("_")[0] for _, o in all_observables()])
+        family = np.array([name.split("_")[0] for name in STORED_OBSERVABLES])
         stored = stored if measure == "every" else stored[:, :, family == measure]
         position = labels["position"][:, None] == np.array(POSITIONS)[None]
         self.sessions = stored.shape[1]

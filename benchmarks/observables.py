@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import lrplan
-from lrplan.measure.observables import families_of
+from lrplan.measure.observables import stored_families
 from lrplan.threads import threads
 
 FUNCTIONS = (lambda x: x, np.abs, np.square)
@@ -64,7 +64,7 @@ def plain(values: np.ndarray, measure: str) -> np.ndarray:
 
 def engine(values: np.ndarray, measure: str, workers: int) -> np.ndarray:
     """Take the same statistics by the families, of as many populations at a time as share out."""
-    [family] = families_of(measure)
+    [family] = [f for f in stored_families() if f.measure == measure]
     if workers == 1:
         return np.asarray(family.compute(values))
     with ThreadPoolExecutor(workers) as pool:

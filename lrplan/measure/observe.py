@@ -7,7 +7,7 @@ recorded population by population under one design by `observe_cohort`, and unde
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,13 +43,39 @@ class _Chosen:
     def names(self) -> list[str]:
         return [self.family.observables[i].name for i in self.places]
 
-    def compute(self, values: np.ndarray) -> np.ndarray:
-        """Return (..., session, observable) of values (..., session, ..., unit)."""
-        return np.asarray(self.family.compute(values))[..., self.places]
+    def compute(self, values: np.ndarray, variance: np.ndarray | None) -> np.ndarray:
+        """Return (..., session, observable) of values (..., session, ..., unit) and their noise."""
+        found = self.family.compute(*self._told(values, variance))
+        return np.asarray(found)[..., self.places]
 
-    def scale(self, first: np.ndarray) -> np.ndarray:
-        """Return the scale (...) of a first session's values (..., unit)."""
-        return np.asarray(self.family.scale(first), dtype=np.float64)
+    def compute_choices(
+        self, values: np.ndarray, variance: np.ndarray | None, choices: Sequence[Sequence[int]]
+    ) -> Iterator[np.ndarray]:
+        """Yield the same of values (level, session, ..., unit) for several choices of sessions.
+
+        Each begins with the first.
+        """
+        if self.family.summarise is not None and self.family.of_summary is not None:
+            summary = self.family.summarise(*self._told(values, variance))
+            for places in choices:
+                yield np.asarray(self.family.of_summary(summary, places))[..., self.places]
+            return
+        for places in choices:
+            if len(places) == values.shape[1]:
+                yield self.compute(values, variance)
+            else:
+                at = list(places)
+                own = variance
+                if variance is not None and variance.shape[1] > 1:
+                    own = variance[:, at]
+                yield self.compute(values[:, at], own)
+
+    def scale(self, first: np.ndarray, variance: np.ndarray | None) -> np.ndarray:
+        """Return the scale (...) of a first session's values (..., unit) and their noise."""
+        return np.asarray(self.family.scale(*self._told(first, variance)), dtype=np.float64)
+
+    def _told(self, values: np.ndarray, variance: np.ndarray | None) -> tuple[Any, ...]:
+        return (values, variance) if self.family.needs.noise else (values,)
 
     def relative(self, observed: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Divide observables (..., session, observable) by the first session's scale (...).
@@ -66,21 +92,36 @@ class _Chosen:
             observed[..., 1:, :] -= observed[..., :1, :]
         return observed
 
-    def check(self, *, tracked: bool, sessions: int, units: int, stimuli: int) -> None:
-        """Raise `UsageError` if a recording lacks what the family needs."""
+    def lacking(
+        self, *, tracked: bool, sessions: int, units: int, stimuli: int, noise: bool = True
+    ) -> str | None:
+        """Say what a recording lacks of what the family needs, or return None."""
         seen = None if self.measure == "weights" else stimuli
-        lacking = self.family.needs.lacking(
-            tracked=tracked, sessions=sessions, units=units, stimuli=seen
+        return self.family.needs.lacking(
+            tracked=tracked, sessions=sessions, units=units, stimuli=seen, noise=noise
         )
-        if lacking:
-            raise UsageError(
-                f"the observables {', '.join(self.names[:3])} ({self.family.name}) need {lacking}; "
-                "record it so, or choose other observables"
-            )
 
 
 def _choose(observables: Any, measures: Sequence[str]) -> list[_Chosen]:
     return [_Chosen(f.measure, f, i) for f, i in chosen(words_of(observables), measures)]
+
+
+def _check(asked: Sequence[_Chosen], lacking: Callable[[_Chosen], str | None]) -> None:
+    """Raise `UsageError` if a family lacks something; of a measure, say which ones do not."""
+    found = [lacking(a) for a in asked]
+    for a, words in zip(asked, found, strict=True):
+        if not words:
+            continue
+        fit = [
+            b.family.name
+            for b, w in zip(asked, found, strict=True)
+            if b.measure == a.measure and not w
+        ]
+        raise UsageError(
+            f"the observables {', '.join(a.names[:3])}{', ...' if len(a.names) > 3 else ''} "
+            f"({a.family.name}) need {words}; record it so, or choose other observables"
+            + (f"; of those asked, {', '.join(fit)} can be had" if fit else "")
+        )
 
 
 def observe(
@@ -108,6 +149,12 @@ def observe(
     Trajectories
         One recording for each population, in their order.
 
+    Notes
+    -----
+    Observables that need the noise take the squared standard errors of responses
+    (``activity_sem``, or that of the other measures). A response of one trial has none, and gets
+    the mean of its session, or of all sessions where its session has none.
+
     Raises
     ------
     UsageError
@@ -124,22 +171,33 @@ def observe(
     if positioned and "position" not in recording.data.coords:
         raise UsageError("the position of the recording is unknown; leave it out or name it")
     whole = {m: recording.data[m].values for m in held}
+    errors = {m: _errors(recording, m) for m in held}
     count = len(next(iter(whole.values())))
 
     def one(place: int) -> np.ndarray:
-        parts = []
-        for a in asked:
-            axes = len(UNIT_DIMS[a.measure])
-            values = _without_padding(whole[a.measure][place], axes, recording)
-            a.check(
+        given = {
+            m: _without_padding(whole[m][place], errors[m][place], len(UNIT_DIMS[m]), recording)
+            for m in dict.fromkeys(a.measure for a in asked)
+        }
+
+        def lacking(a: _Chosen) -> str | None:
+            values, variance = given[a.measure]
+            return a.lacking(
                 tracked=recording.tracked,
                 sessions=recording.sessions,
                 units=int(np.prod(values.shape[-len(UNIT_DIMS[a.measure]) :])),
                 stimuli=values.shape[1],
+                noise=variance is not None,
             )
-            observed = a.compute(values)
+
+        _check(asked, lacking)
+        parts = []
+        for a in asked:
+            values, variance = given[a.measure]
+            observed = a.compute(values, variance)
             if scaling == "relative":
-                observed = a.relative(observed, a.scale(values[0]))
+                first = None if variance is None else variance[0]
+                observed = a.relative(observed, a.scale(values[0], first))
             parts.append(observed)
         return np.concatenate(parts, axis=-1)
 
@@ -153,13 +211,42 @@ def observe(
     return Trajectories.of(values, names, labels, positioned=positioned)
 
 
-def _without_padding(values: np.ndarray, axes: int, recording: Recording) -> np.ndarray:
+def _errors(recording: Recording, measure: str) -> Sequence[np.ndarray | None]:
+    """Return the standard errors (session, ..., unit) of each population, or None for each."""
+    name = f"{measure}_sem"
+    if name in recording.data:
+        return list(recording.data[name].values)
+    return [None] * recording.data.sizes["population"]
+
+
+def _variance(errors: np.ndarray | None) -> np.ndarray | None:
+    """Return the variance of noise from standard errors (session, ..., unit), None if unknown."""
+    if errors is None or not np.isfinite(errors).any():
+        return None
+    squares = np.square(errors)
+    lines = squares.reshape(len(squares), -1)
+    known = np.isfinite(lines)
+    total, count = np.where(known, lines, 0).sum(axis=1, dtype=np.float64), known.sum(axis=1)
+    mean = np.where(count > 0, total / np.maximum(count, 1), total.sum() / count.sum())
+    return np.where(known, lines, mean[:, None]).reshape(squares.shape).astype(squares.dtype)
+
+
+def _without_padding(
+    values: np.ndarray, errors: np.ndarray | None, axes: int, recording: Recording
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Leave out units that are missing, of tracked ones those that some session lacks.
 
     Parameters
     ----------
     values : array (session, ..., unit[, unit])
         NaN where a unit was not recorded.
+    errors : array of the same shape, optional
+        Their standard errors.
+
+    Returns
+    -------
+    values, variance : array (session, ..., unit[, unit])
+        Of the units left; the second, that of noise, is None where nothing is known of it.
 
     Raises
     ------
@@ -169,7 +256,7 @@ def _without_padding(values: np.ndarray, axes: int, recording: Recording) -> np.
     lines = values.reshape(len(values), -1, *values.shape[-axes:])
     seen = np.isfinite(lines).any(axis=1)  # session, unit[, unit]
     if seen.all():
-        return values
+        return values, _variance(errors)
     if not recording.tracked and (seen != seen[:1]).any():
         raise DataError(
             f"{recording.source} has other units missing in each session, and they are not "
@@ -180,7 +267,8 @@ def _without_padding(values: np.ndarray, axes: int, recording: Recording) -> np.
         others = tuple(a for a in range(axes) if a != axis)
         kept = np.flatnonzero(kept_units.any(axis=others))
         values = values.take(kept, axis=axis - axes)
-    return values
+        errors = None if errors is None else errors.take(kept, axis=axis - axes)
+    return values, _variance(errors)
 
 
 class Observed:
@@ -234,35 +322,45 @@ class Observed:
 
     def check(self, cohort: Cohort) -> None:
         """Raise `UsageError` if one of the designs lacks what an observable needs."""
-        for a in self._asked:
+
+        def lacking(a: _Chosen) -> str | None:
             shown = 1
             if a.measure != "weights":
                 shown = cohort.pair_stimuli if a.measure == "paired" else cohort.stimuli
                 shown = min(shown, self._design.stimuli or shown)
             held = cohort.stored_units(a.measure)[self._labels["population"]]
-            a.check(
+            return a.lacking(
                 tracked=self._design.tracked,
                 sessions=min(map(len, self.schedules)),
                 units=min(*self.units, int(held.min())),
                 stimuli=shown,
             )
 
+        _check(self._asked, lacking)
+
     def fill(self, samples: Samples, measure: str, place: int) -> None:
         """Measure one population under all designs and take its observables."""
         asked = [a for a in self._asked if a.measure == measure]
+        told = any(a.family.needs.noise for a in asked)
         for first, seen in self._checkpoints.items():
-            levels = list(samples.measured(place, max(self.units), self.noise, seen))
-            stacked = levels[0][None] if len(levels) == 1 else np.stack(levels)
+            given = (place, max(self.units), self.noise, seen)
+            if told:
+                both = zip(*samples.measured_with_variance(*given), strict=True)
+                stacked, noise = (_stacked(list(part)) for part in both)
+            else:
+                stacked, noise = _stacked(list(samples.measured(*given))), None
             for u, units in enumerate(self.units):
                 recorded = samples.cut(stacked, units, place)
+                variance = None if noise is None else samples.cut(noise, units, place)
+                own = None if variance is None else variance[:, 0]
                 for a in asked:
-                    for key, places in self._passes(a, first, seen):
-                        part = recorded
-                        if len(places) < len(seen):
-                            part = recorded[:, places]
-                        self._values[key][u, :, place] = a.compute(part)
+                    keys, choices = zip(*self._passes(a, first, seen), strict=True)
+                    found = a.compute_choices(recorded, variance, choices)
+                    for key, observed in zip(keys, found, strict=True):
+                        self._values[key][u, :, place] = observed
                     if self._design.scaling == "relative":
-                        self._scales[first, a.family.name][u, :, place] = a.scale(recorded[:, 0])
+                        scale = a.scale(recorded[:, 0], own)
+                        self._scales[first, a.family.name][u, :, place] = scale
 
     def trajectories(self, units: int = 0, noise: int = 0, schedule: int = 0) -> Trajectories:
         """Return the trajectories under one of the designs, by its places in the lists."""
@@ -284,6 +382,11 @@ class Observed:
             self._labels,
             positioned=self._design.position != "unknown",
         )
+
+
+def _stacked(levels: Sequence[np.ndarray]) -> np.ndarray:
+    """Stack levels of noise, one without a copy."""
+    return levels[0][None] if len(levels) == 1 else np.stack(levels)
 
 
 def observe_designs(
@@ -401,6 +504,12 @@ def _stored(cohort: Cohort, design: Design, populations: np.ndarray) -> Trajecto
     """
     checkpoints = design.schedule.checkpoints(cohort.checkpoints)
     asked = _choose(design.observables, design.measures)
+    for a in asked:
+        if a.family.needs.trajectory or a.family.needs.noise:
+            raise UsageError(
+                f"the observables {a.names[0]}, ... ({a.family.name}) are taken of single units, "
+                "which units 'all' does not hold; name a number of units"
+            )
     observed = []
     for a in asked:
         # The scale takes all observables of the family, though few be asked for.

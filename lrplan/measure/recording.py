@@ -27,7 +27,9 @@ DIMS = {
     "activity_sem": ("population", "session", "stimulus", "unit"),
     "trials": ("population", "session", "stimulus", "trial", "unit"),
     "weights": ("population", "session", "synapse"),
+    "weights_sem": ("population", "session", "synapse"),
     "paired": ("population", "session", "paired_stimulus", "post", "pre"),
+    "paired_sem": ("population", "session", "paired_stimulus", "post", "pre"),
 }
 KINDS = ("virtual", "spikes", "dff")
 WHOSE = ("animal", "area", "condition")
@@ -54,7 +56,8 @@ class Recording:
         that stays the same over sessions. Dimensions go by their names and may stand in any
         order. Trials, units, synapses and pairs that some session or population lacks are padded
         with NaN. Where there are ``trials``, ``activity``, their mean, and ``activity_sem``, its
-        standard error, are computed unless they are given.
+        standard error, are computed unless they are given. ``weights_sem`` and ``paired_sem`` are
+        the standard errors of the others, where they are known.
 
         Coordinates over populations are ``animal`` (by default the ``organism``, else
         ``"unknown"``), ``area`` (by default the ``layer``, else ``"unknown"``) and ``condition``

@@ -48,7 +48,8 @@ def record(
         diverge and that learned, or of which it is unknown.
     trials : int, optional
         How many of each stimulus in each session are made and kept. Without it responses are
-        made at once, with the law of means over trials.
+        made at once, with the law of means over trials, and their standard errors are those that
+        the noise has (``activity_sem``, ``weights_sem``, ``paired_sem``).
 
     Returns
     -------
@@ -83,16 +84,22 @@ def record(
         samples = Samples(cohort, design, measure, chosen, key)
         kept = trials if measure == "activity" else None
 
-        def one(place: int, samples: Samples = samples, kept: int | None = kept) -> np.ndarray:
+        def one(
+            place: int, samples: Samples = samples, kept: int | None = kept
+        ) -> tuple[np.ndarray, ...]:
             if kept is None:
-                [measured] = samples.measured(place, design.unit_count, [design.noise], sessions)
+                [(measured, variance)] = samples.measured_with_variance(
+                    place, design.unit_count, [design.noise], sessions
+                )
+                made = [measured, np.sqrt(np.broadcast_to(variance, measured.shape))]
             else:
-                measured = samples.trials(place, design.unit_count, design.noise, kept, sessions)
-            return samples.cut(measured, design.unit_count, place)
+                made = [samples.trials(place, design.unit_count, design.noise, kept, sessions)]
+            return tuple(samples.cut(m, design.unit_count, place) for m in made)
 
+        names = (measure, f"{measure}_sem") if kept is None else ("trials",)
         recorded = in_threads(one, range(len(chosen)))
-        name = measure if kept is None else "trials"
-        variables[name] = (DIMS[name], padded(recorded))
+        for name, held in zip(names, zip(*recorded, strict=True), strict=True):
+            variables[name] = (DIMS[name], padded(held))
     coords |= {"animal": coords["organism"], "area": coords["layer"]}
     return Recording(
         xr.Dataset(variables, coords={k: ("population", v) for k, v in coords.items()}),
@@ -214,14 +221,40 @@ class Samples:
         array (session, ..., unit) or (session, stimulus, post, pre)
             Of float32. Units stand in the order in which they are recorded.
         """
-        signal, first, sd, shape = self._noiseless(place, units, sessions)
-        for values in self._modality.means(
-            signal,
-            noise_sd=[sd * n for n in noise],
-            first=first,
-            rng=self._rng(place, "noise"),
-        ):
+        for values, shape, _ in self._noisy(place, units, noise, sessions):
             yield self._held(values.reshape(shape), place, sessions)
+
+    def measured_with_variance(
+        self, place: int, units: int, noise: Sequence[float], sessions: Sequence[int]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Measure one population as `measured` does, and say how large the noise is.
+
+        Yields
+        ------
+        measured, variance : array (session, ..., unit) or (session, stimulus, post, pre)
+            The second is that of the noise in each value of the first. It has axes of 1 where the
+            technique gives all values the same.
+        """
+        for values, shape, known in self._noisy(place, units, noise, sessions):
+            variance = self._modality.variance(values, **known)
+            if variance.size == 1:
+                variance = variance.reshape((1,) * len(shape))
+            else:
+                variance = np.broadcast_to(variance, values.shape).reshape(shape)
+                variance = self._held(variance, place, sessions)
+            yield self._held(values.reshape(shape), place, sessions), variance
+
+    def _noisy(
+        self, place: int, units: int, noise: Sequence[float], sessions: Sequence[int]
+    ) -> Iterator[tuple[np.ndarray, tuple[int, ...], dict[str, Any]]]:
+        """Yield, for each level, what is measured, its shape, and what the modality knew."""
+        signal, first, sd, shape = self._noiseless(place, units, sessions)
+        levels = [sd * n for n in noise]
+        made = self._modality.means(
+            signal, noise_sd=levels, first=first, rng=self._rng(place, "noise")
+        )
+        for level, values in zip(levels, made, strict=True):
+            yield values, shape, {"noise_sd": level, "first": first}
 
     def trials(
         self, place: int, units: int, noise: float, trials: int, sessions: Sequence[int]

@@ -111,6 +111,23 @@ class ModalityContract(Contract):
                     f"the noise has a bias of {centre.mean():.3g}"
                 )
 
+    def test_the_variance_that_it_says_is_that_of_its_noise(self) -> None:
+        """What observables take off, on average over stimuli, units and seeds."""
+        for modality, given in self._signals():
+            free = _mean(modality, given, 0.0).astype(np.float64)
+            found = np.stack([_mean(modality, given, 0.3, seed=s) for s in range(40)])
+            said = [
+                np.broadcast_to(modality.variance(m, noise_sd=0.3, first=given[0]), m.shape)
+                for m in found
+            ]
+            squares = np.square(found - free)[:, 0].mean()
+            assert abs(np.mean(said, axis=0)[0].mean() / squares - 1) < 0.15, (
+                f"variance is {np.mean(said, axis=0)[0].mean():.3g} in the first session; noise "
+                f"has {squares:.3g}"
+            )
+            silent = modality.variance(np.zeros_like(given), noise_sd=0.3, first=0 * given[0])
+            assert np.isfinite(silent).all(), "the variance in silence is not finite"
+
     def test_sessions_have_noise_of_their_own(self) -> None:
         """Otherwise a change between sessions would seem noiseless."""
         for modality, given in self._signals():

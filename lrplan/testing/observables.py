@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, ClassVar
 from unittest import SkipTest
 
@@ -16,6 +17,7 @@ from lrplan.registry import Registry
 from lrplan.terms import MEASURES
 from lrplan.testing._contract import Contract, told
 
+NOISE, DRAWS = 0.1, 64
 BATCH, SESSIONS, STIMULI, UNITS, SYNAPSES, POST, PRE = 2, 3, 5, 40, 60, 8, 9
 UNIT_AXES = {"activity": (-1,), "weights": (-1,), "paired": (-2, -1)}
 STIMULUS_AXIS = {"activity": -2, "paired": -3}
@@ -27,7 +29,16 @@ class ObservableContract(Contract):
     registry: ClassVar[Registry[Any]] = families
 
     def _family(self) -> Family:
-        return families.get(self.name)
+        """Return the family; one that needs the noise is told that it grows with the value."""
+        family = families.get(self.name)
+        if not family.needs.noise:
+            return family
+        told = {
+            part: _with_noise(getattr(family, part))
+            for part in ("compute", "scale", "summarise")
+            if getattr(family, part) is not None
+        }
+        return replace(family, **told)
 
     def _values(self, seed: int = 0, *, fewest: bool = False) -> np.ndarray:
         """Draw values (recording, session, ..., unit), as few as the family allows or more."""
@@ -224,12 +235,69 @@ class ObservableContract(Contract):
         found = family.compute_total(values.sum(axis=-2), values.shape[-2])
         np.testing.assert_allclose(found, family.compute(values), rtol=1e-12)
 
+    def test_a_summary_serves_every_choice_of_sessions(self) -> None:
+        """Schedules of a sweep share what is taken of all their sessions."""
+        family = self._family()
+        if family.summarise is None and family.of_summary is None:
+            raise SkipTest("only families with a summary")
+        assert family.summarise is not None and family.of_summary is not None, (
+            "summarise and of_summary belong together"
+        )
+        assert family.needs.trajectory, "a summary is for families of whole trajectories"
+        values = np.concatenate([self._values(), self._values(seed=1)], axis=1)
+        sessions = values.shape[1]
+        summary = family.summarise(values)
+        for places in (range(sessions), range(0, sessions, 2), range(family.needs.sessions)):
+            np.testing.assert_allclose(
+                family.of_summary(summary, list(places)),
+                family.compute(values[:, list(places)]),
+                rtol=1e-9,
+                atol=1e-12,
+                err_msg=f"of_summary of the sessions {list(places)} is not what compute gives",
+            )
+
+    def test_noise_that_is_known_is_taken_off(self) -> None:
+        """Told the noise, observables move less with it than told that there is none."""
+        family = families.get(self.name)
+        if not family.needs.noise:
+            raise SkipTest("only families that are told the noise")
+        rng = np.random.default_rng(0)
+        shape = (1, *np.repeat(self._values()[:1], 2, axis=-1).shape[1:])
+        signal = rng.standard_normal(shape)
+        noisy = signal + NOISE**0.5 * rng.standard_normal((DRAWS, *shape[1:]))
+        known = np.full_like(noisy, NOISE)
+        expected = family.compute(signal, np.zeros_like(signal))
+        told, untold = (
+            np.abs((family.compute(noisy, v) - expected).mean(axis=0))
+            for v in (known, np.zeros_like(known))
+        )
+        assert told.mean() < untold.mean(), "noise moves the observables as if it were not known"
+
+    def test_noise_that_is_the_same_throughout_may_be_one_number(self) -> None:
+        """With an axis of 1 for each of the values'."""
+        family = families.get(self.name)
+        if not family.needs.noise:
+            raise SkipTest("only families that are told the noise")
+        values = self._values()
+        sessions = np.linspace(NOISE, 2 * NOISE, values.shape[1])
+        rest = (1,) * (values.ndim - 2)
+        for short in (np.full((1, 1, *rest), NOISE), sessions.reshape(1, -1, *rest)):
+            for function in (family.compute, family.scale):
+                np.testing.assert_allclose(
+                    function(values, short),
+                    function(values, np.broadcast_to(short, values.shape)),
+                    rtol=1e-9,
+                    atol=1e-12,
+                    err_msg="noise with axes of 1 is another than the same noise written out",
+                )
+
     def test_a_recording_becomes_features(self) -> None:
         """The road that virtual and real recordings take, in both scalings."""
         family = self._family()
         values = self._values().astype(np.float32)
+        held = {family.measure: values, f"{family.measure}_sem": NOISE**0.5 * np.abs(values)}
         recording = Recording(
-            xr.Dataset({family.measure: (DIMS[family.measure], values)}), "recording"
+            xr.Dataset({name: (DIMS[name], v) for name, v in held.items()}), "recording"
         )
         for scaling in ("relative", "raw"):
             found = observe(
@@ -238,6 +306,11 @@ class ObservableContract(Contract):
             assert np.isfinite(found.values).all(), f"{scaling} features are not finite"
             expected = [f"{o.name}@{t}" for t in range(values.shape[1]) for o in family.observables]
             assert found.names == expected
+
+
+def _with_noise(function: Any) -> Any:
+    """Return a function of values alone from one that is told the variance of their noise."""
+    return lambda values: function(values, NOISE * values * values)
 
 
 def _first_stimulus(measure: str) -> tuple[Any, ...]:

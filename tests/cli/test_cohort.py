@@ -7,7 +7,7 @@ import pytest
 
 from lrplan import open_cohort
 from lrplan.cohort.check import check
-from lrplan.measure.observables import all_observables
+from lrplan.terms import STORED_OBSERVABLES
 
 RULES = {"sgdm", "adam", "feedback_alignment", "information_alignment"}
 
@@ -165,7 +165,7 @@ def dataset(tmp_path):
             ("layer", "O"),
         ],
     )
-    keys = [o.name for _, o in all_observables()]
+    keys = list(STORED_OBSERVABLES)
     data = {
         "X": np.random.default_rng(0).random((len(rows), 21, len(keys))),
         "Y": meta["rule"],

@@ -208,3 +208,20 @@ def test_what_was_not_tried_is_not_called_impossible(plan):
     """A cohort with several architectures whose rules are not in all of them holds out none."""
     text = replace(plan, held_out={"architecture": None}).summary()
     assert "none held out" in text and "only one" not in text
+
+
+def test_observables_are_asked_for_by_set(cli, fast, tiny_cohort_path):
+    ran = cli("design", "--cohort", tiny_cohort_path, "--observables", "geometry-1", "--units", 12)
+    assert ran.code == 0
+    assert fast[0].observables == ("geometry-1",)
+    assert "observables geometry-1" in " ".join(ran.out.split())
+
+
+def test_observables_that_a_design_cannot_give_are_named(cli, tiny_cohort_path):
+    line = ("design", "--cohort", tiny_cohort_path, "--units", 12, "--observables", "geometry-1")
+    ran = cli(*line, "--untracked")
+    assert (ran.code, ran.out) == (2, "")
+    assert "(change) need the same units in all sessions" in ran.err
+    assert "alignment, dissimilarity, geometry can be had" in ran.err
+    ran = cli(*line, "--sessions", 1)
+    assert ran.code == 2 and "(alignment) need at least 2 sessions, but there are 1" in ran.err

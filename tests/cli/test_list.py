@@ -28,8 +28,8 @@ SOME = {
         "wsn",
     },
     "modalities": {"ideal"},
-    "observables": {"act_abs_median", "weight_sq_kurtosis", "grad_raw"},
-    "sets": {"standard-1", "nayebi2020", "nayebi2020-kept"},
+    "observables": {"act_abs_median", "weight_sq_kurtosis", "grad_raw", "change_turn"},
+    "sets": {"standard-1", "nayebi2020", "geometry-1", "geometry-1-untracked"},
 }
 ALSO = {
     "rules": {"settings", "credit", "optimizer", "learning_rate"},

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from lrplan.cohort import format as schema
 from lrplan.cohort.store import Cohort, open_cohort
-from lrplan.measure.observables import all_observables
+from lrplan.terms import STORED_OBSERVABLES
 
 RULES = ("sgdm", "adam", "feedback_alignment", "information_alignment")
 
@@ -136,7 +136,7 @@ def _make_cohort(
         else:
             writer.write(name, name, values.astype(np.float16))
     if "observables" not in without:
-        names = [o.name for _, o in all_observables()]
+        names = list(STORED_OBSERVABLES)
         # A stream of its own, so that the arrays above stay what they were without it.
         own = np.random.default_rng((seed, 1)).lognormal(0, 0.1, (populations, 1, len(names)))
         values = (own * gain[:, :, None]).astype(np.float32)

@@ -68,6 +68,44 @@ def test_a_family_of_whole_trajectories_passes(registered):
     ObservableContract.run(registered(drift))
 
 
+def _denoised(values, noise):
+    return ((values**2).mean(axis=(-2, -1)) - noise.mean(axis=(-2, -1)))[..., None]
+
+
+QUIET = replace(
+    SOUND,
+    name="quiet",
+    observables=(Observable("quiet_square", 2, "mean square"),),
+    compute=_denoised,
+    scale=lambda values, noise: _size(values),
+    needs=Needs(noise=True),
+)
+
+
+def test_a_family_that_is_told_the_noise_passes(registered):
+    ObservableContract.run(registered(QUIET))
+
+
+def test_a_family_that_does_not_use_the_noise_is_told_so(registered):
+    deaf = replace(QUIET, compute=lambda values, noise: _denoised(values, 0 * noise))
+    with pytest.raises(AssertionError, match="as if it were not known"):
+        ObservableContract.run(registered(deaf))
+
+
+def test_a_summary_that_is_not_what_compute_gives_is_told_so(registered):
+    drift = replace(
+        SOUND,
+        name="drift",
+        observables=(Observable("drift_step", 1, "change"),),
+        compute=_drift,
+        needs=Needs(trajectory=True, tracked=True, sessions=2),
+        summarise=_drift,
+        of_summary=lambda summary, places: summary[..., places, :],
+    )
+    with pytest.raises(AssertionError, match="is not what compute gives"):
+        ObservableContract.run(registered(drift))
+
+
 def _sorts(values):
     values.sort(-1)
     return _mean(values)
@@ -155,7 +193,7 @@ def test_two_lines_are_a_suite_for_pytest(tmp_path):
     )
     assert done.returncode == 0, done.stdout
     count = len(ObservableContract.checks())
-    assert f"{count - 1} passed, 1 skipped" in done.stdout
+    assert f"{count - 4} passed, 4 skipped" in done.stdout
 
 
 @pytest.mark.parametrize("name", lrplan.testing.__all__)

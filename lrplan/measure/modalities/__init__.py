@@ -131,6 +131,26 @@ class Modality(ABC):
             made = self.trials(signal, trials=1, noise_sd=sd, first=first, rng=rng)
             yield made[..., 0, :]
 
+    def variance(self, measured: np.ndarray, *, noise_sd: float, first: np.ndarray) -> np.ndarray:
+        """Return the variance of the noise in means over trials, as far as they tell it.
+
+        By default that of white noise: `noise_sd` squared throughout. A technique whose noise
+        depends on the response says here how, right on average.
+
+        Parameters
+        ----------
+        measured : array (session, ..., unit)
+            As `means` yields it.
+        noise_sd, first
+            As in `trials`.
+
+        Returns
+        -------
+        array
+            Of float32, of the shape of `measured` or one that broadcasts to it.
+        """
+        return np.full((1,) * measured.ndim, noise_sd**2, dtype=np.float32)
+
     def gain(self, signal: np.ndarray, *, trials: int, noise_sd: float, window_s: float) -> float:
         """Return how much of what is written (dF/F, or Hz of spikes) one unit of activation is.
 

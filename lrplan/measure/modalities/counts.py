@@ -47,6 +47,12 @@ class Counts(Modality):
         measured = np.ascontiguousarray(np.moveaxis(counted, 0, -1), dtype=np.float32) * spike
         return np.where(np.isnan(rates), np.float32(np.nan), measured)
 
+    def variance(self, measured: np.ndarray, *, noise_sd: float, first: np.ndarray) -> np.ndarray:
+        """Return c times the measured mean: the variance of a count is its mean."""
+        mean = _mean_rate(first)
+        spike = np.float32(0 if mean == 0 else noise_sd**2 / mean)
+        return measured * spike
+
     def gain(self, signal: np.ndarray, *, trials: int, noise_sd: float, window_s: float) -> float:
         """Return the spikes per second that one unit of activation stands for.
 

@@ -3,7 +3,8 @@
 One file is one family, computed together from the same values. The registry is a catalogue: a
 family that is added to it changes no result, since whoever takes observables names them, by
 default as the set `STANDARD`. The families of Nayebi et al. (2020) are ``weight`` (21), ``act``
-(21) and ``grad`` (3).
+(21) and ``grad`` (3). Those of a population's geometry and of how it changes, the set `GEOMETRY`,
+know the noise of each value and take it off.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from lrplan.terms import STORED_OBSERVABLES
 PAPER = "Nayebi et al., NeurIPS 2020"
 STANDARD = "standard-1"
 """The set that designs take by default. A better one gets the next number; sets do not change."""
+GEOMETRY = "geometry-1"
+"""All observables of geometry and change; `GEOMETRY_UNTRACKED` needs no tracked units."""
+GEOMETRY_UNTRACKED = "geometry-1-untracked"
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Needs:
         Whether units must be the same in all sessions.
     sessions, stimuli, units : int, default 1
         The fewest. Synapses count as units, and so do pairs.
+    noise : bool, default False
+        Whether `Family.compute` and `Family.scale` are told the variance of the noise.
     """
 
     trajectory: bool = False
@@ -61,13 +67,25 @@ class Needs:
     sessions: int = 1
     stimuli: int = 1
     units: int = 1
+    noise: bool = False
 
     def lacking(
-        self, *, tracked: bool, sessions: int, units: int, stimuli: int | None = None
+        self,
+        *,
+        tracked: bool,
+        sessions: int,
+        units: int,
+        stimuli: int | None = None,
+        noise: bool = True,
     ) -> str | None:
-        """Say what a recording lacks, or return None; `stimuli` is None where there are none."""
+        """Say what a recording lacks, or return None.
+
+        `stimuli` is None where there are none; `noise` says whether that of its values is known.
+        """
         if self.tracked and not tracked:
             return "the same units in all sessions"
+        if self.noise and not noise:
+            return "the standard error of each value, as 2 trials of each stimulus give it"
         for noun, least, held in (
             ("sessions", self.sessions, sessions),
             ("stimuli", self.stimuli, stimuli),
@@ -95,10 +113,13 @@ class Family:
         tensors. Values are (..., stimulus, unit) for activity, (..., synapse) for weights and
         (..., stimulus, post, pre) for paired. A family that needs the trajectory takes numpy
         arrays (..., session, stimulus, unit) (or the like) and returns
-        (..., session, observable), finite also in the first session.
+        (..., session, observable), finite also in the first session. A family that needs the noise
+        has ``compute(values, noise)``: an array of the same shape, the variance of the error of
+        each value; an axis along which it is the same may be of 1. Errors are independent between
+        units, stimuli and sessions.
     scale : callable
         ``scale(values) -> array (...)``, the root mean square of the values of a session, by which
-        `relative` features are scaled.
+        `relative` features are scaled; with `noise` besides where the family needs it.
     cites : str
         Where the family comes from.
     needs : Needs, optional
@@ -110,17 +131,24 @@ class Family:
     compute_total : callable, optional
         For paired families: ``compute_total(total, n_out)``, from the derivative of the sum of all
         `n_out` outputs by each input, (..., stimulus, input).
+    summarise, of_summary : callable, optional
+        For families of whole trajectories: ``summarise`` takes what `compute` takes, and
+        ``of_summary(summary, places)`` returns what `compute` would of the sessions at those places
+        alone, which increase from 0. One summary then serves all schedules of a sweep that begin
+        with the same session.
     """
 
     name: str
     measure: str
     observables: tuple[Observable, ...]
-    compute: Callable[[Any], Any]
-    scale: Callable[[Any], Any]
+    compute: Callable[..., Any]
+    scale: Callable[..., Any]
     cites: str
     needs: Needs = Needs()
     scale_of_stored: Callable[[Any, Any, Any], Any] | None = None
     compute_total: Callable[[Any, int], Any] | None = None
+    summarise: Callable[..., Any] | None = None
+    of_summary: Callable[[Any, Sequence[int]], Any] | None = None
 
 
 families: Registry[Family] = Registry(
@@ -158,6 +186,30 @@ def _kept() -> tuple[str, ...]:
     )
 
 
+_PATH = (
+    *("corr_first", "corr_previous", "step", "travel", "straightness", "turn"),
+    *("persistence", "mean", "kurtosis", "skew", "proportional"),
+)
+_UNTRACKED = (
+    "geometry_participation",
+    *(f"geometry_share_{n}" for n in ("first", "second", "third")),
+    *(f"geometry_{n}" for n in ("tuned", "untuned", "tuned_share")),
+    *(
+        f"geometry_{n}_{s}"
+        for n in ("correlation", "lifetime", "population")
+        for s in ("mean", "sd")
+    ),
+    *(f"geometry_{n}" for n in ("means_variance", "means_skew", "tuned_cv")),
+    *(f"{n}_{s}" for n in ("alignment", "dissimilarity") for s in ("first", "previous")),
+)
+_TRACKED = (
+    *(f"{family}_{n}" for family in ("change", "plasticity", "coupling") for n in _PATH),
+    *(f"change_{n}" for n in ("participation", "common", "units_cv", "with_tuning", "with_rate")),
+    "plasticity_with_size",
+    *(f"coupling_{n}" for n in ("rank", "common")),
+)
+_OWN = "lrplan; each family names its sources"
+
 SETS = {
     s.name: s
     for s in (
@@ -172,6 +224,15 @@ SETS = {
             _kept(),
             "the 24 that were left to the paper after those that diverged were dropped",
             f"{PAPER}, appendix",
+        ),
+        ObservableSet(
+            GEOMETRY,
+            _UNTRACKED + _TRACKED,
+            "a population's geometry and how it changes, without the noise",
+            _OWN,
+        ),
+        ObservableSet(
+            GEOMETRY_UNTRACKED, _UNTRACKED, "those of geometry-1 that need no tracked units", _OWN
         ),
     )
 }

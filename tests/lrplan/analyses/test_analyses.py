@@ -92,12 +92,12 @@ def test_a_result_is_shown_in_short_as_text_and_as_a_dataframe(made):
 
 @pytest.mark.parametrize("observables", ["paper", "all"])
 def test_another_observable_changes_no_importance(made, monkeypatch, observables):
-    from lrplan.measure.observables import families, families_of
+    from lrplan.measure.observables import families
 
     options = {"splits": 4, "observables": observables}
     before = ask("importance", made, **options).dataset
     monkeypatch.setattr(families, "_entries", dict(families._entries))
-    [act] = families_of("activity")
+    act = families.get("act")
     new = replace(act.observables[0], name="act_new")
     families.add("act2", replace(act, name="act2", observables=(new,)))
     assert ask("importance", made, **options).dataset.identical(before)

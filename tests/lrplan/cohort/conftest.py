@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrplan.measure.observables import all_observables
+from lrplan.terms import STORED_OBSERVABLES
 
 PUBLISHED_RULES = ("sgdm", "adam", "feedback", "information")
-KEYS = [o.name for _, o in all_observables()][::-1]
+KEYS = list(STORED_OBSERVABLES)[::-1]
 CHECKPOINTS = 21
 
 

@@ -15,9 +15,9 @@ from lrplan.cohort.check import check
 from lrplan.cohort.import_paper import Map, _observable, import_paper, read_map
 from lrplan.cohort.merge import merge
 from lrplan.cohort.select import select
-from lrplan.measure.observables import all_observables
+from lrplan.terms import STORED_OBSERVABLES
 
-NAMES = [o.name for _, o in all_observables()]
+NAMES = list(STORED_OBSERVABLES)
 
 
 @pytest.mark.parametrize(("text", "protocol"), [("O", 2), ("U", 4), ("S", 0), ("O", 5)])

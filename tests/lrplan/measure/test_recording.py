@@ -82,7 +82,8 @@ def test_paired_blocks_are_near_square(separable):
 
 def test_several_measures_in_one_recording(separable):
     found = recorded(separable, units=9, measure=("weights", "paired", "activity"))
-    assert set(found.data.data_vars) == {"weights", "paired", "activity"}
+    measures = {"weights", "paired", "activity"}
+    assert set(found.data.data_vars) == measures | {f"{m}_sem" for m in measures}
 
 
 def test_small_populations_are_recorded_whole(tmp_path, make_cohort):

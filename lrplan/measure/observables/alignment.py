@@ -1,0 +1,90 @@
+"""How the geometry of responses to stimuli changes over sessions, whichever units are recorded.
+
+c is (session, stimulus k, unit u), responses centred over stimuli; G(t) = c c^T / units, less the
+noise, whose variance is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from lrplan.measure.observables import Family, Needs, Observable, families
+from lrplan.measure.observables._noise import cosine, root_mean_square, smoothed, spread
+
+OBSERVABLES = (
+    Observable("alignment_first", 0, "linear CKA with the first session"),
+    Observable("alignment_previous", 0, "linear CKA with the previous session"),
+)
+
+
+class Grams(NamedTuple):
+    """Gram matrices of stimuli in each session.
+
+    Parameters
+    ----------
+    grams : array (..., session, stimulus * stimulus)
+        Without noise.
+    squares, measured : array (..., session)
+        The sums of their squares without noise and with it.
+    """
+
+    grams: np.ndarray
+    squares: np.ndarray
+    measured: np.ndarray
+
+
+def summarise(values: np.ndarray, noise: np.ndarray) -> Grams:
+    """Return what `of_summary` needs of responses (..., session, stimulus, unit)."""
+    a, v = values.astype(np.float64), smoothed(noise.astype(np.float64))
+    found = spread(a - a.mean(axis=-2, keepdims=True), v, centred=True)
+    flat = found.gram.reshape(*found.gram.shape[:-2], -1)
+    return Grams(flat, found.squares, found.measured_squares)
+
+
+def of_summary(found: Grams, places: Sequence[int]) -> np.ndarray:
+    """Return (..., session, 2) for sessions at some places.
+
+    Notes
+    -----
+    Linear CKA (Kornblith et al. 2019), <G(t), G(s)> / (|G(t)| |G(s)|): 1 for the same geometry, in
+    the first session too. Products of different sessions hold no noise once it is off the
+    diagonals; the norms are corrected to the fourth order. Of untracked units it stays below 1, by
+    about the dimensions over the units, since other units are drawn (Murphy et al. 2024).
+    """
+    at = np.asarray(places)
+    before = np.maximum(np.arange(len(at)) - 1, 0)
+    g, own, raw = found.grams[..., at, :], found.squares[..., at], found.measured[..., at]
+    with_first = np.vecdot(g, g[..., :1, :])
+    with_previous = np.vecdot(g, g[..., before, :])
+    with_first[..., 0] = with_previous[..., 0] = own[..., 0]
+    return np.stack(
+        [
+            cosine(with_first, own, own[..., :1], raw, raw[..., :1]),
+            cosine(with_previous, own, own[..., before], raw, raw[..., before]),
+        ],
+        axis=-1,
+    )
+
+
+def compute(values: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Return (..., session, 2) from responses (..., session, stimulus, unit)."""
+    return of_summary(summarise(values, noise), range(values.shape[-3])).astype(values.dtype)
+
+
+families.add(
+    "alignment",
+    Family(
+        name="alignment",
+        measure="activity",
+        observables=OBSERVABLES,
+        compute=compute,
+        scale=lambda values, noise: root_mean_square(values, noise, (-2, -1)),
+        cites="Kornblith et al., ICML 2019, arXiv 1905.00414",
+        needs=Needs(trajectory=True, sessions=2, stimuli=2, units=2, noise=True),
+        summarise=summarise,
+        of_summary=of_summary,
+    ),
+)
