@@ -47,6 +47,8 @@ LONG_STEP_S = 0.4
 PACKED_SHARE = {"responses": 0.4, "synapses": 0.5, "paired": 0.1, "observables": 0.75}
 """What compression leaves of a variable: the starter cohort's, rounded."""
 METADATA_BYTES = 60_000
+PART_OVERHEAD_BYTES = 4_000
+"""Of an organism's file: its spec, its populations and layers, and the headers of its arrays."""
 
 NetworkKey = tuple[str, str, str]
 """Architecture, task, and settings of both."""
@@ -373,7 +375,7 @@ def disk_bytes(
             each[key] = _checkpoint_bytes(spec, storage)
         known = each.get(key) or next((v for k, v in each.items() if k[0] == key[0]), (0.0, 0.0))
         packed += known[0] * spec.checkpoints
-        parts += known[1] * spec.checkpoints
+        parts += known[1] * spec.checkpoints + PART_OVERHEAD_BYTES
     return round(packed) + METADATA_BYTES, round(parts)
 
 

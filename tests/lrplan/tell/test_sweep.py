@@ -191,7 +191,7 @@ def test_same_seed_same_sweep_on_any_number_of_threads(separable, monkeypatch):
         )
 
     one = swept()
-    for module in ("tell.sweep", "measure.observe"):
+    for module in ("tell.sweep", "threads"):
         monkeypatch.setattr(f"lrplan.{module}.threads", lambda: 1)
     assert one.identical(swept())
 
