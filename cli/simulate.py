@@ -210,10 +210,14 @@ def simulate(
         _report_shard(out, account, outcome.missing, seconds, json=json)
         return
     from lrplan import open_cohort
+    from lrplan.simulate.run.angles import angles_file
 
     info = open_cohort(out).info()
     if not outcome.new:
         _output.note(f"{out} was whole already; nothing was trained", quiet=quiet)
+    table = angles_file(out)
+    if content.storage.angles and table.exists():
+        _output.note(f"{table}: how well errors align", quiet=quiet)
     if info["diverged"] == info["organisms"]:
         _output.note(
             "every organism diverged, so no forecast can use this cohort; take smaller learning "

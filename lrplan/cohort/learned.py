@@ -42,8 +42,8 @@ LEARNED, NOT_LEARNED, DIVERGED, UNKNOWN = "learned", "not learned", "diverged", 
 FATES = (LEARNED, NOT_LEARNED, DIVERGED, UNKNOWN)
 """What may have become of an organism in training."""
 RULE = (
-    "performance ends above its first value and clearly above chance; of a self-supervised "
-    "organism the probe does significantly, and the loss fell"
+    "performance ended above its first value, and above chance by at least 0.1 and p < 1e-6; if "
+    "self-supervised, the probe rose with p < 0.05, and the loss fell by 5% (docs/cohorts.md)"
 )
 """`has_learned` in words."""
 

@@ -52,6 +52,15 @@ def test_a_recipe_becomes_a_cohort_once(process, cli, recipe, tmp_path):
     assert ran.out.startswith(f"{out}: 2 organisms, 0 diverged")
 
 
+def test_a_table_of_angles_is_named(cli, recipe, tmp_path):
+    asking = tmp_path / "asking.toml"
+    asking.write_text(recipe.read_text().replace("[storage]", "[storage]\nangles = true"))
+    out = tmp_path / "small.zarr"
+    ran = cli("simulate", asking, "--out", out, "--workers", 1, "--device", "cpu")
+    assert ran.code == 0, ran.err
+    assert f"{out}.angles.csv: how well errors align" in ran.err
+
+
 def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(process, tmp_path):
     recipe = tmp_path / "many.toml"
     seeds = ", ".join(map(str, range(20)))
