@@ -10,6 +10,7 @@ such as the size of a Gram matrix, take e to be near normal as well.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -226,6 +227,42 @@ def cosine(
     # Roots before the product, which may be too small or too large for a number.
     both = np.sqrt(np.where(seen, xx, 1)) * np.sqrt(np.where(seen, yy, 1))
     return np.where(seen, np.clip(product / both, -1, 1), 0)
+
+
+def first_and_previous(
+    vectors: np.ndarray,
+    squares: np.ndarray,
+    measured: np.ndarray,
+    places: Sequence[int],
+    *,
+    over: int = 1,
+) -> np.ndarray:
+    """Return the cosines (..., session, 2) of vectors with the first session's and the previous.
+
+    Parameters
+    ----------
+    vectors : array (..., session, component)
+        Without noise between sessions.
+    squares, measured : array (..., session)
+        Their squares, without noise and with it.
+    places : sequence of int
+        The sessions that are taken; the first is its own previous one.
+    over : int
+        By what the sums over components are divided in the squares.
+    """
+    at = np.asarray(places)
+    before = np.maximum(np.arange(len(at)) - 1, 0)
+    x, own, raw = vectors[..., at, :], squares[..., at], measured[..., at]
+    with_first = np.vecdot(x, x[..., :1, :]) / over
+    with_previous = np.vecdot(x, x[..., before, :]) / over
+    with_first[..., 0] = with_previous[..., 0] = own[..., 0]
+    return np.stack(
+        [
+            cosine(with_first, own, own[..., :1], raw, raw[..., :1]),
+            cosine(with_previous, own, own[..., before], raw, raw[..., before]),
+        ],
+        axis=-1,
+    )
 
 
 def root_mean_square(values: Any, noise: Any, axes: tuple[int, ...]) -> Any:

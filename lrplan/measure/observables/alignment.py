@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lrplan.measure.observables import Family, Needs, Observable, families
-from lrplan.measure.observables._noise import cosine, root_mean_square, smoothed, spread
+from lrplan.measure.observables._noise import first_and_previous, root_mean_square, smoothed, spread
 
 OBSERVABLES = (
     Observable("alignment_first", 0, "linear CKA with the first session"),
@@ -54,19 +54,7 @@ def of_summary(found: Grams, places: Sequence[int]) -> np.ndarray:
     diagonals; the norms are corrected to the fourth order. Of untracked units it stays below 1, by
     about the dimensions over the units, since other units are drawn (Murphy et al. 2024).
     """
-    at = np.asarray(places)
-    before = np.maximum(np.arange(len(at)) - 1, 0)
-    g, own, raw = found.grams[..., at, :], found.squares[..., at], found.measured[..., at]
-    with_first = np.vecdot(g, g[..., :1, :])
-    with_previous = np.vecdot(g, g[..., before, :])
-    with_first[..., 0] = with_previous[..., 0] = own[..., 0]
-    return np.stack(
-        [
-            cosine(with_first, own, own[..., :1], raw, raw[..., :1]),
-            cosine(with_previous, own, own[..., before], raw, raw[..., before]),
-        ],
-        axis=-1,
-    )
+    return first_and_previous(found.grams, found.squares, found.measured, places)
 
 
 def compute(values: np.ndarray, noise: np.ndarray) -> np.ndarray:

@@ -12,7 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from lrplan.measure.observables import Family, Needs, Observable, families
-from lrplan.measure.observables._noise import cosine, crossed, root_mean_square, smoothed
+from lrplan.measure.observables._noise import (
+    crossed,
+    first_and_previous,
+    root_mean_square,
+    smoothed,
+)
 
 OBSERVABLES = (
     Observable("dissimilarity_first", 0, "correlation of dissimilarities with the first session's"),
@@ -87,20 +92,8 @@ def of_summary(found: Distances, places: Sequence[int]) -> np.ndarray:
     similarity analysis with unbiased distances, Diedrichsen et al. 2021): 1 for the same geometry,
     0 where all stimuli are equally far apart.
     """
-    at = np.asarray(places)
-    before = np.maximum(np.arange(len(at)) - 1, 0)
-    d, own, raw = found.centred[..., at, :], found.squares[..., at], found.measured[..., at]
-    pairs = d.shape[-1]
-    with_first = np.vecdot(d, d[..., :1, :]) / pairs
-    with_previous = np.vecdot(d, d[..., before, :]) / pairs
-    with_first[..., 0] = with_previous[..., 0] = own[..., 0]
-    return np.stack(
-        [
-            cosine(with_first, own, own[..., :1], raw, raw[..., :1]),
-            cosine(with_previous, own, own[..., before], raw, raw[..., before]),
-        ],
-        axis=-1,
-    )
+    pairs = found.centred.shape[-1]
+    return first_and_previous(found.centred, found.squares, found.measured, places, over=pairs)
 
 
 def compute(values: np.ndarray, noise: np.ndarray) -> np.ndarray:
