@@ -66,6 +66,7 @@ def _architectures() -> list[dict[str, Any]]:
             "name": name,
             "summary": entry.summary,
             "cites": entry.cites,
+            "family": entry.family,
             "size": entry.size,
             "settings": entry.settings,
         }
@@ -165,7 +166,7 @@ def _sets() -> list[dict[str, Any]]:
 
 KINDS: dict[str, tuple[Callable[[], list[dict[str, Any]]], tuple[str, ...]]] = {
     "analyses": (_analyses, ("name", "summary", "needs", "cites")),
-    "architectures": (_architectures, ("name", "summary", "settings", "cites")),
+    "architectures": (_architectures, ("name", "family", "summary", "settings", "cites")),
     "classifiers": (_classifiers, ("name", "summary", "cites")),
     "credits": (_credits, ("name", "summary", "settings", "cites")),
     "modalities": (_modalities, ("name", "summary", "measures", "settings", "cites")),

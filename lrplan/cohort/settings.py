@@ -7,14 +7,25 @@ from collections.abc import Mapping
 
 import numpy as np
 
-FAMILIES = ("alexnet", "knet", "mlp", "resnet")
+FAMILIES = {
+    "alexnet": "alexnet",
+    "convnet": "knet",
+    "densenet": "densenet",
+    "knet": "knet",
+    "mlp": "mlp",
+    "resnet": "resnet",
+}
+"""The family of architectures whose names begin with these letters.
+
+Each `Architecture` declares the same; a cohort knows names alone, and may be read without torch.
+"""
 UNKNOWN = "unknown"
 
 
 def family_of(architecture: str) -> str:
-    """Return the family of an architecture: the letters that its name begins with.
+    """Return the family of an architecture, by the letters that its name begins with.
 
-    An architecture of no known family is a family of its own.
+    An architecture of no built-in family, such as that of a plug-in, is a family of its own.
 
     Examples
     --------
@@ -23,7 +34,7 @@ def family_of(architecture: str) -> str:
     """
     letters = re.match(r"[a-z]*", architecture.lower())
     assert letters is not None
-    return letters[0] if letters[0] in FAMILIES else architecture
+    return FAMILIES.get(letters[0], architecture)
 
 
 def rate_ranks(labels: Mapping[str, np.ndarray], rates: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ ALSO = {
     "rules": {"settings", "credit", "optimizer", "learning_rate"},
     "credits": {"settings"},
     "optimizers": {"settings"},
-    "architectures": {"settings", "size"},
+    "architectures": {"family", "settings", "size"},
     "tasks": {"objective", "needs", "settings"},
     "modalities": {"measures", "settings", "about_settings"},
     "observables": {"degree", "measure", "family"},
