@@ -338,10 +338,7 @@ def _dry_run(
         _output.table(
             f"{recipe.name}: {found.organisms:,} organisms, {found.done:,} of them finished",
             ("factor", "organisms of each value"),
-            (
-                (name, ", ".join(f"{value}: {count:,}" for value, count in counts.items()))
-                for name, counts in found.factors.items()
-            ),
+            ((name, _counts_words(counts)) for name, counts in found.factors.items()),
         ),
         _output.table(
             "Time of training what is left, one process",
@@ -358,6 +355,19 @@ def _dry_run(
             for d in found.data
         ),
     )
+
+
+MANY_VALUES = 12
+"""Of a factor with more values the range is shown, and not how many organisms have each."""
+
+
+def _counts_words(counts: dict[Any, int]) -> str:
+    """Return how many organisms have each value of a factor, or what its many values are."""
+    if len(counts) <= MANY_VALUES:
+        return ", ".join(f"{value}: {count:,}" for value, count in counts.items())
+    fewest, most = min(counts.values()), max(counts.values())
+    each = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    return f"{len(counts):,} values from {min(counts)} to {max(counts)}, {each} of each"
 
 
 def time_lines(found: Cost) -> list[str]:

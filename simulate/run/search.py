@@ -13,16 +13,13 @@ import numpy as np
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import UsageError
 from lrplan.randomness import keyed_rng
-from lrplan.registry import nearest
 from lrplan.simulate.rules import Rule, rules
-from lrplan.simulate.run._values import errors_at, only_known, table_of, whole
+from lrplan.simulate.run._values import errors_at, is_number, only_known, table_of, whole
+from lrplan.simulate.run.distributions import DIGITS, ends
+from lrplan.simulate.run.settings import LARGEST_RATE
 
 FACTOR = 30.0
 """By default rates are searched from a rule's own over this to a rule's own times this."""
-LARGEST_RATE = 1e6
-SCALES = ("log", "linear")
-DIGITS = 3
-"""Significant digits of what is tried, so that a recipe states exactly that."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +180,7 @@ def parse_search(raw: Mapping[str, Any], where: str) -> Search:
         if key in raw
     }
     share = raw.get("validation", Search.validation)
-    if not _is_number(share) or not 0 < share <= 0.5:
+    if not is_number(share) or not 0 < share <= 0.5:
         raise UsageError(f"{where}: validation is {share!r}; expected a share above 0, at most 0.5")
     rates = {}
     for name, given in table_of(raw, "learning_rate", where).items():
@@ -208,31 +205,13 @@ def _dimension(given: Any, where: str) -> Dimension:
         if not values:
             raise UsageError(f"{where} is empty; expected values to try, or {{ low, high }}")
         return Values(tuple(values))
-    only_known(given, ("low", "high", "scale"), where)
-    ends = []
-    for key in ("low", "high"):
-        if key not in given:
-            raise UsageError(f"{where}: {key} is missing; expected low and high, or a list")
-        if not _is_number(given[key]):
-            raise UsageError(f"{where}: {key} is {given[key]!r}; expected a number")
-        ends.append(float(given[key]))
-    low, high = ends
-    scale = given.get("scale", "log")
-    if scale not in SCALES:
-        raise UsageError(f"{where}: unknown scale {scale!r}; {nearest(scale, SCALES)}")
-    if low > high:
-        raise UsageError(f"{where}: low is {low:g}, above high, {high:g}; exchange them")
-    if scale == "log" and low <= 0:
-        raise UsageError(
-            f"{where}: low is {low:g}; expected a positive number on a logarithmic scale"
-        )
-    return Range(low, high, scale)
+    return Range(*ends(given, where, scale="log"))
 
 
 def _refuse_no_rates(dimension: Dimension, where: str) -> None:
     """Refuse learning rates that are none."""
     for rate in _ends(dimension):
-        if not _is_number(rate) or not 0 < rate < LARGEST_RATE:
+        if not is_number(rate) or not 0 < rate < LARGEST_RATE:
             raise UsageError(f"{where}: {rate!r} is no learning rate; expected positive numbers")
 
 
@@ -258,7 +237,3 @@ def _rule(name: str, where: str) -> Rule:
 def _ends(dimension: Dimension) -> Sequence[Any]:
     """Return all values of a list, and the ends of a range as they are tried, rounded."""
     return dimension.values if isinstance(dimension, Values) else dimension.spread(2)
-
-
-def _is_number(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)

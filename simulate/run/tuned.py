@@ -211,6 +211,11 @@ def check_statable(recipe: Recipe, candidates: Sequence[Sequence[Candidate]]) ->
         If organisms of several grids differ in nothing but what is searched, and so would be one
         if the same is found for both; or if several rates of a grid would be one at three digits.
     """
+    if recipe.draws:
+        raise UsageError(
+            "tune searches rates of grids, and this recipe has a [[draw]]; tune a grid of the same "
+            "rules, architectures and tasks, and draw about the rates that it finds"
+        )
     _refuse_alike(recipe)
     for cell, mine in zip(recipe.cells, candidates, strict=True):
         for candidate in mine:

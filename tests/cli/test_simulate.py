@@ -144,6 +144,15 @@ def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(cli, recipe, tmp_pat
     assert [p.name for p in tmp_path.iterdir()] == [recipe.name]
 
 
+def test_a_factor_of_many_values_is_told_by_its_range():
+    from lrplan.cli.simulate import _counts_words
+
+    assert _counts_words({"adam": 4000, "sgdm": 3}) == "adam: 4,000, sgdm: 3"
+    assert _counts_words(dict.fromkeys(range(400), 4)) == "400 values from 0 to 399, 4 of each"
+    counts = {size: size for size in range(16, 1129)}
+    assert _counts_words(counts) == "1,113 values from 16 to 1128, 16 to 1,128 of each"
+
+
 def test_a_dry_run_names_missing_data(cli, recipe, tmp_path, monkeypatch):
     monkeypatch.delenv("LRPLAN_DATA", raising=False)
     recipe.write_text(SMALL.replace('"digits"', '["digits", "cifar10"]'))
