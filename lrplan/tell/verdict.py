@@ -26,14 +26,14 @@ from lrplan.pictures import draw
 from lrplan.randomness import Streams
 from lrplan.registry import nearest
 from lrplan.tell.combine import Probabilities
-from lrplan.tell.forecast import (
+from lrplan.tell.intervals import Bootstrap, Interval
+from lrplan.tell.unseen import (
     Unseen,
     check_classifier,
     check_rules,
     cross_predict,
     within_known,
 )
-from lrplan.tell.intervals import Bootstrap, Interval
 from lrplan.terms import POSITIONS
 from lrplan.texts import Line, cell, html, percent, table, text
 
