@@ -47,6 +47,25 @@ class Probabilities:
         return np.asarray(self.table["rule"].values)
 
     @property
+    def logits(self) -> np.ndarray:
+        """Logarithms of the probabilities, (recording, rule); 0 counts as 1e-12."""
+        return np.log(np.maximum(self.values, LEAST))
+
+    def tempered(self, temperature: float) -> Probabilities:
+        """Return them sharpened (below 1) or flattened (above 1) by a temperature.
+
+        Parameters
+        ----------
+        temperature : float
+            Divides all logarithms (Guo et al., ICML 2017); 1 changes nothing.
+        """
+        if temperature == 1:
+            return self
+        logs = self.logits / temperature
+        p = np.exp(logs - logs.max(axis=1, keepdims=True))
+        return Probabilities(self.table.copy(data=p / p.sum(axis=1, keepdims=True)))
+
+    @property
     def missing(self) -> bool:
         """Whether a recording could not be predicted."""
         return bool(np.isnan(self.values).any())
@@ -103,7 +122,7 @@ class Probabilities:
         """
         animals = self.animals
         names, first, index = np.unique(animals, return_index=True, return_inverse=True)
-        logs = np.log(np.maximum(self.values, LEAST))
+        logs = self.logits
         rows, kept = [], []
         for k in range(len(names)):
             own = np.flatnonzero(index == k)

@@ -99,7 +99,14 @@ class Condition:
     lacking: dict[str, str]
 
     @classmethod
-    def of(cls, trajectories: Trajectories, name: str, groups: np.ndarray) -> Condition:
+    def of(
+        cls,
+        trajectories: Trajectories,
+        name: str,
+        groups: np.ndarray,
+        *,
+        tested: np.ndarray | None = None,
+    ) -> Condition:
         """Find what can be held out.
 
         Parameters
@@ -111,13 +118,16 @@ class Condition:
         groups : array (recording,)
             What a classifier keeps together in its own cross-validation, which takes two of each
             rule.
+        tested : array (recording,) of bool, optional
+            Only these need have all the rules; by default all recordings.
         """
         values = trajectories.label(HELD_OUT[name]).astype(str)
         y, kinds = trajectories.y, np.unique(trajectories.y)
         sound, lacking = [], {}
         for value in np.unique(values):
             rows = values == value
-            own = [str(k) for k in kinds if k not in y[rows]]
+            held = y[rows] if tested is None else y[rows & tested]
+            own = [str(k) for k in kinds if k not in held]
             left = count_groups(y[~rows], groups[~rows], kinds)
             short = [str(k) for k, n in zip(kinds, left, strict=True) if n < 2]
             if rows.all():
