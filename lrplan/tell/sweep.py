@@ -19,7 +19,8 @@ from lrplan.measure.design import Design, Schedule
 from lrplan.measure.observe import Observed, observe_designs
 from lrplan.measure.virtual import check_held, draw_key, usable
 from lrplan.randomness import Streams
-from lrplan.tell.forecast import (
+from lrplan.tell.intervals import Bootstrap
+from lrplan.tell.unseen import (
     check_classifier,
     check_design,
     check_rules,
@@ -28,7 +29,6 @@ from lrplan.tell.forecast import (
     recorded_whole,
     within_known,
 )
-from lrplan.tell.intervals import Bootstrap
 from lrplan.threads import threads
 
 if TYPE_CHECKING:
