@@ -249,7 +249,7 @@ MISTAKES = {
     ),
     "local response normalisation of a ResNet": (
         recipe(architecture='"resnet18"', tail="[architectures.resnet18]\nlocal_norm = true"),
-        r"\[architectures.resnet18\]: unknown key 'local_norm'; known: stem, width",
+        r"\[architectures.resnet18\]: unknown key 'local_norm'; known: .*stem, width",
     ),
     "settings that moved into a table": (
         recipe(task='"simclr"', tail="[tasks.simclr]\ngrey = 0.1\nblur = 0\nsmallest_crop = 0.3"),
