@@ -202,7 +202,9 @@ class Found:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of the rule for the recipe."""
+        """The settings of the rule for the recipe; of draws those that were found."""
+        if self.cell.draws is not None:
+            return {} if self.trial is None else dict(self.trial.candidate.settings)
         return self.statement.settings
 
     @property
@@ -271,9 +273,11 @@ def check_statable(recipe: Recipe, candidates: Sequence[Sequence[Candidate]]) ->
                     f"be {list(rates)}, at {DIGITS} digits. Take rates that lie further apart"
                 )
     # All else that could go wrong in writing goes wrong now.
-    spread = recipe.search.spread
-    each = zip(recipe.cells, candidates, strict=True)
-    recipe_text(recipe, [Statement(cell, mine[0], spread) for cell, mine in each])
+    stated = []
+    for cell, mine in zip(recipe.cells, candidates, strict=True):
+        largest = max(mine, key=lambda candidate: candidate.learning_rate)
+        stated.append(Statement(cell, largest, recipe.search.spread))
+    recipe_text(recipe, stated)
 
 
 def _refuse_drawn(cell: Cell, draws: Draws, searched: Iterable[str]) -> None:

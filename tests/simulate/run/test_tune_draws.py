@@ -138,6 +138,12 @@ def test_what_is_drawn_and_searched_is_refused():
     check_statable(fixed, candidates)
 
 
+def test_a_range_beyond_all_rates_is_refused_before_training(tmp_path):
+    recipe = parse_recipe(DRAWN + "[tune.learning_rate]\ndefault = [0.1, 9e5]\n")
+    with pytest.raises(UsageError, match=r"learning_rate 1800000.0 of sgdm; expected a positive"):
+        plan(recipe, tmp_path / "tuned.toml", **CPU)
+
+
 @pytest.mark.parametrize("spread", ["0.5", "true", "1e9", '"3"', "nan"])
 def test_a_spread_that_is_none_is_refused(spread):
     with pytest.raises(UsageError, match=r"spread is .*; expected a factor of at least 1"):
@@ -194,6 +200,7 @@ def test_a_search_of_draws_writes_a_recipe_that_can_be_drawn(tmp_path, monkeypat
     [one] = tune(recipe, out, **CPU).found
     tuned = parse_recipe(out.read_text())
     assert tuned.cells[0].stated == one.stated
+    assert one.settings == {}
     assert len(tuned.specs) == len(recipe.specs)
     with (tmp_path / "tuned.tsv").open(newline="") as file:
         table = list(csv.DictReader(file, delimiter="\t"))
