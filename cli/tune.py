@@ -125,11 +125,12 @@ def _as_json(found: Tuning, out: Path, table: Path, trained: int) -> dict[str, A
         "on_edge": len(found.on_edge),
         "found": [
             {
-                "grid": f.cell.grid + 1,
+                "grid": f.cell.grid + 1 if f.cell.draws is None else None,
+                "draw": None if f.cell.draws is None else f.cell.grid + 1,
                 "rule": f.cell.spec.rule,
                 "architecture": f.cell.spec.architecture,
                 "task": f.cell.spec.task,
-                "learning_rates": f.rates,
+                "learning_rates": f.stated if isinstance(f.stated, list) else [f.stated],
                 "settings": f.settings,
                 "on_edge": bool(f.edges),
                 "edges": f.edges,
@@ -169,7 +170,7 @@ def _as_lines(found: Tuning, out: Path, table: Path) -> Iterator[Any]:
 
 def _row(found: Found) -> tuple[str, ...]:
     spec, trial = found.cell.spec, found.trial
-    rates = ", ".join(f"{rate:g}" for rate in found.rates)
+    rates = _rates_words(found.stated)
     settings = ", ".join(f"{k} = {v:g}" for k, v in found.settings.items())
     told = (
         ("", "")
@@ -177,6 +178,17 @@ def _row(found: Found) -> tuple[str, ...]:
         else (_output.percent(trial.performance), _output.percent_range(trial.low, trial.high))
     )
     return spec.rule, spec.architecture, spec.task, rates, settings, *told
+
+
+def _rates_words(stated: Any) -> str:
+    """Return learning rates in words, as a recipe states them."""
+    if isinstance(stated, list):
+        return ", ".join(f"{rate:g}" for rate in stated)
+    if not isinstance(stated, dict):
+        return f"{stated:g}"
+    if "values" in stated:
+        return _rates_words(stated["values"])
+    return f"{stated['low']:g} to {stated['high']:g}"
 
 
 def _dry_run(
@@ -214,7 +226,8 @@ def _dry_run(
             }
         )
         return
-    epochs = sorted({cell.spec.epochs for cell in recipe.cells})
+    tried = [spec for cell in recipe.cells for spec in cell.tried(1.0, search.draws)]
+    epochs = sorted({spec.epochs for spec in tried})
     _output.show(
         _output.table(
             f"{recipe.name}: {found.searches:,} rules x architectures x tasks, about "

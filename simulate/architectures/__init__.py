@@ -67,6 +67,9 @@ class Architecture:
         What can be set, with the defaults.
     summary, cites : str
         One line of what it is, and its source.
+    initial : tuple of str
+        Settings on which the weights before training depend and nothing else, so that organisms
+        which differ in them train in one stack.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Architecture:
     settings: dict[str, Any]
     summary: str
     cites: str
+    initial: tuple[str, ...] = ()
 
 
 def at_least_one(value: Any, setting: str) -> int:

@@ -45,6 +45,8 @@ NONLINEARITIES = {
     "gelu": Nonlinearity(F.gelu, 2.352),
 }
 NORMALISATIONS = ("batch", "layer", "none")
+INITIAL = ("gain",)
+"""Settings of units that show in the weights before training and nowhere else."""
 
 
 @dataclass(frozen=True, kw_only=True)

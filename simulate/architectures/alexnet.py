@@ -15,7 +15,7 @@ from lrplan.simulate.architectures import (
     at_least_one,
     choose_stem,
 )
-from lrplan.simulate.architectures._units import Units, unit_settings
+from lrplan.simulate.architectures._units import INITIAL, Units, unit_settings
 from lrplan.simulate.network import Pass
 
 # The first has a pixel left behind its third pooling, the second halves three times.
@@ -176,5 +176,6 @@ for _name, _local, _norm, _cites in (
             settings=_settings,
             summary=f"5 convolutions, 2 hidden fully connected layers and a readout, {_norm}",
             cites=_cites,
+            initial=INITIAL,
         ),
     )

@@ -17,7 +17,7 @@ from lrplan.simulate.architectures import (
     odd_kernel,
     true_or_false,
 )
-from lrplan.simulate.architectures._units import Units, one_of, unit_settings
+from lrplan.simulate.architectures._units import INITIAL, Units, one_of, unit_settings
 from lrplan.simulate.network import Pass
 
 POOLINGS: dict[str, Callable[..., Tensor]] = {"max": F.max_pool2d, "mean": F.avg_pool2d}
@@ -127,5 +127,6 @@ architectures.add(
         },
         summary="convolutions, each pooled, and a readout; batch normalisation by default",
         cites="LeCun et al., Proceedings of the IEEE 1998",
+        initial=INITIAL,
     ),
 )

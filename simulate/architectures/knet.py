@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lrplan.simulate.architectures import Architecture, Head, architectures
-from lrplan.simulate.architectures._units import unit_settings
+from lrplan.simulate.architectures._units import INITIAL, unit_settings
 from lrplan.simulate.architectures.convnet import ConvNet
 
 
@@ -43,5 +43,6 @@ for _name, _channels in (("knet4", (32, 32, 64)), ("knet5", (32, 32, 64, 128))):
                 summary=f"{len(_channels)} convolutions and a readout, "
                 + ("local response normalisation" if _local else "batch normalisation by default"),
                 cites="Krizhevsky, cuda-convnet 2012; Nayebi et al., NeurIPS 2020",
+                initial=INITIAL,
             ),
         )

@@ -14,7 +14,7 @@ from lrplan.simulate.architectures import (
     at_least_one,
     true_or_false,
 )
-from lrplan.simulate.architectures._units import Units, unit_settings
+from lrplan.simulate.architectures._units import INITIAL, Units, unit_settings
 from lrplan.simulate.network import Pass
 
 
@@ -92,5 +92,6 @@ architectures.add(
         settings={"width": 512, "depth": 3, "skip": False, **unit_settings()},
         summary="fully connected layers, batch normalisation by default",
         cites="Ioffe & Szegedy, ICML 2015 (batch normalisation)",
+        initial=INITIAL,
     ),
 )

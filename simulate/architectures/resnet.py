@@ -19,7 +19,7 @@ from lrplan.simulate.architectures import (
     each_at_least_one,
     odd_kernel,
 )
-from lrplan.simulate.architectures._units import Units, unit_settings
+from lrplan.simulate.architectures._units import INITIAL, Units, unit_settings
 from lrplan.simulate.network import Layer, Pass
 
 VERSIONS = (1, 2)
@@ -231,6 +231,7 @@ for _depth, _blocks in ((18, (2, 2, 2, 2)), (34, (3, 4, 6, 3))):
                 summary=f"residual network of {_depth} layers, {_order}-activation, "
                 "batch normalisation by default",
                 cites=_cites,
+                initial=INITIAL,
             ),
         )
 
@@ -280,5 +281,6 @@ architectures.add(
         },
         summary="residual network of any number of blocks, batch normalisation by default",
         cites="He et al., CVPR 2016 (version 1) and ECCV 2016 (version 2)",
+        initial=INITIAL,
     ),
 )

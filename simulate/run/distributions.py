@@ -41,6 +41,21 @@ class Choice:
         place = int(np.searchsorted(edges, quantile * edges[-1], side="right"))
         return self.values[min(place, len(self.values) - 1)]
 
+    def possible(self) -> list[Any]:
+        """Return the values that have a chance, each once."""
+        weights = self.weights or [1.0] * len(self.values)
+        found: list[Any] = []
+        for value, weight in zip(self.values, weights, strict=True):
+            if weight > 0 and value not in found:
+                found.append(value)
+        return found
+
+    def stated(self) -> Any:
+        """Return it as a recipe states it."""
+        if self.weights is not None:
+            return {"values": list(self.values), "weights": list(self.weights)}
+        return self.values[0] if len(self.values) == 1 else list(self.values)
+
 
 @dataclass(frozen=True)
 class Span:
@@ -74,6 +89,10 @@ class Span:
         if self.whole:
             return int(min(max(math.floor(value + 0.5), self.low), self.high))
         return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+
+    def stated(self) -> Any:
+        """Return it as a recipe states it."""
+        return {"low": self.low, "high": self.high, "scale": self.scale}
 
 
 Distribution = Choice | Span

@@ -8,6 +8,7 @@ tells nothing about the rule. Source of the idea: domain randomisation (Tobin et
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
@@ -26,7 +27,7 @@ from lrplan.simulate.run._values import (
     table_of,
     whole,
 )
-from lrplan.simulate.run.distributions import Choice, Distribution, distribution
+from lrplan.simulate.run.distributions import Choice, Distribution, Span, distribution
 from lrplan.simulate.run.settings import (
     REGISTRIES,
     Common,
@@ -136,7 +137,7 @@ class Draws:
         return OrganismSpec(
             **point,
             batch_size=batch,
-            learning_rate=float(rate if self.reference is None else rate * batch / self.reference),
+            learning_rate=self.rate_at(rate, batch),
             model_seed=i,
             data_seed=self.seed,
             epochs=epochs,
@@ -148,6 +149,24 @@ class Draws:
                 "training": kept,
             },
         )
+
+    def places(self) -> list[dict[str, str]]:
+        """Return the rules, architectures and tasks that may meet."""
+        # Names are never drawn from a range.
+        chosen = [d.possible() for d in (self.architecture, self.task) if isinstance(d, Choice)]
+        return [
+            {"rule": rule, "architecture": architecture, "task": task}
+            for rule, architecture, task in itertools.product(self.rules, *chosen)
+        ]
+
+    def is_drawn(self, setting: str, point: Mapping[str, str]) -> bool:
+        """Say whether a setting of the rule differs between draws."""
+        drawn = rule_settings(self.rule_tables, point, self.where).get(setting)
+        return isinstance(drawn, Span) or (isinstance(drawn, Choice) and len(drawn.possible()) > 1)
+
+    def rate_at(self, rate: float, batch_size: int) -> float:
+        """Return a learning rate, as it is stated, for a batch size."""
+        return float(rate if self.reference is None else rate * batch_size / self.reference)
 
     def rate(self, point: Mapping[str, str]) -> Distribution:
         """Return the learning rates of a rule with an architecture and task."""

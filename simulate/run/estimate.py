@@ -22,7 +22,7 @@ from lrplan.simulate.learn.learning import Learners, rule_order, stacked
 from lrplan.simulate.learn.performance import PROBE_EXAMPLES
 from lrplan.simulate.learn.probes import STATISTICS_EXAMPLES, populations_of
 from lrplan.simulate.learn.storage import Storage, stored_observables
-from lrplan.simulate.learn.train import pretrain_epochs
+from lrplan.simulate.learn.train import lasting_settings, pretrain_epochs
 from lrplan.simulate.network import trial_pass
 from lrplan.simulate.rules import rules
 from lrplan.simulate.run.finished import FinishedOrganisms
@@ -180,8 +180,8 @@ def estimate(
 
 
 def _network(spec: OrganismSpec) -> NetworkKey:
-    """Return what fixes a network and its input."""
-    settings = (spec.settings.get("architecture", {}), spec.settings.get("task", {}))
+    """Return what fixes a network and its input, but for its weights."""
+    settings = (lasting_settings(spec), spec.settings.get("task", {}))
     return spec.architecture, spec.task, repr(settings)
 
 

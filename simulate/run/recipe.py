@@ -22,21 +22,56 @@ TABLES = ("name", "grid", "draw", "training", "storage", "rules", "architectures
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of rule, architecture and task in a grid.
+    """One combination of rule, architecture and task in a grid, or in draws.
 
     Parameters
     ----------
     grid : int
-        Which of the recipe's grids, from 0.
+        Which of the recipe's grids, or of its draws, from 0.
     spec : OrganismSpec
-        Its first organism, at the batch size for which the recipe states the rates.
+        Its first organism, at the batch size for which the recipe states the rates. Of draws it
+        is the first with this architecture and task, were all draws of them.
     rates : tuple of float
-        The learning rates that the recipe states.
+        The learning rates that a grid states.
+    draws : Draws, optional
+        What its settings are drawn from; None in a grid.
     """
 
     grid: int
     spec: OrganismSpec
-    rates: tuple[float, ...]
+    rates: tuple[float, ...] = ()
+    draws: Draws | None = None
+
+    @property
+    def place(self) -> dict[str, str]:
+        """The rule, architecture and task."""
+        return {kind: getattr(self.spec, kind) for kind in ("rule", "architecture", "task")}
+
+    @property
+    def stated(self) -> Any:
+        """Its learning rates as the recipe states them."""
+        if self.draws is not None:
+            return self.draws.rate(self.place).stated()
+        return self.rates[0] if len(self.rates) == 1 else list(self.rates)
+
+    def tried(self, rate: float, draws: int) -> list[OrganismSpec]:
+        """Return organisms on which a learning rate can be tried.
+
+        Parameters
+        ----------
+        rate : float
+            As the recipe would state it.
+        draws : int
+            How many drawn settings, if there are as many; in a grid there is one organism.
+        """
+        if self.draws is None:
+            return [replace(self.spec, learning_rate=rate)]
+        return [
+            replace(spec, learning_rate=self.draws.rate_at(rate, spec.batch_size))
+            for spec in (
+                self.draws.spec(i, **self.place) for i in range(min(draws, self.draws.count))
+            )
+        ]
 
 
 @dataclass(frozen=True)
@@ -54,7 +89,7 @@ class Recipe:
     text : str
         The TOML it was read from.
     cells : tuple of Cell
-        What has a learning rate of its own, in the order of the grid.
+        What has a learning rate of its own, in the order of the grids, then of the draws.
     search : Search
         How ``lrplan tune`` looks for rates; nothing else reads it.
     draws : tuple of Draws
@@ -68,6 +103,12 @@ class Recipe:
     cells: tuple[Cell, ...] = ()
     search: Search = field(default_factory=Search)
     draws: tuple[Draws, ...] = ()
+
+    @property
+    def of_grids(self) -> tuple[OrganismSpec, ...]:
+        """The organisms of the grids alone."""
+        drawn = sum(each.count * len(each.rules) for each in self.draws)
+        return self.specs[: len(self.specs) - drawn]
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -113,10 +154,17 @@ def parse_recipe(text: str, *, origin: str = "recipe") -> Recipe:
             key = (i, first.rule, first.architecture, first.task)
             cells.setdefault(key, Cell(i, stated, rates))
     specs += [spec for each in draws for spec in each.specs()]
+    drawn = [
+        Cell(i, each.spec(0, **place), draws=each)
+        for i, each in enumerate(draws)
+        for place in each.places()
+    ]
     _refuse_repeated(specs, origin)
     storage = _storage(table_of(raw, "storage", origin), origin)
     search = parse_search(table_of(raw, "tune", origin), f"{origin} [tune]")
-    return Recipe(name, tuple(specs), storage, text, tuple(cells.values()), search, tuple(draws))
+    return Recipe(
+        name, tuple(specs), storage, text, (*cells.values(), *drawn), search, tuple(draws)
+    )
 
 
 def _tables(raw: Mapping[str, Any], name: str, origin: str) -> list[tuple[dict[str, Any], str]]:

@@ -18,6 +18,7 @@ from lrplan.simulate.run._values import errors_at, is_number, only_known, table_
 from lrplan.simulate.run.distributions import DIGITS, ends
 from lrplan.simulate.run.settings import LARGEST_RATE
 
+LARGEST_SPREAD = 100.0
 FACTOR = 30.0
 """By default rates are searched from a rule's own over this to a rule's own times this."""
 
@@ -82,6 +83,11 @@ class Search:
         From one rung to the next one in `eta` is kept, and trained `eta` times as long.
     seeds : int
         Organisms of each candidate in the last rung; one in those before.
+    draws : int
+        Of a recipe's draws, on how many drawn settings each candidate is tried; they are the same
+        for all candidates.
+    spread : float
+        The recipe then draws rates from the one that is found over this to the one times this.
     validation : float
         Share of the training data that candidates do not train on but are compared on.
     learning_rate : mapping of str to Values or Range
@@ -95,6 +101,8 @@ class Search:
     candidates: int = 9
     eta: int = 3
     seeds: int = 2
+    draws: int = 3
+    spread: float = 3.0
     validation: float = 0.2
     learning_rate: Mapping[str, Dimension] = field(default_factory=dict)
     rules: Mapping[str, Mapping[str, Dimension]] = field(default_factory=dict)
@@ -176,12 +184,18 @@ def parse_search(raw: Mapping[str, Any], where: str) -> Search:
     only_known(raw, [f.name for f in fields(Search)], where)
     numbers = {
         key: whole(raw[key], key, where, least=least)
-        for key, least in (("rungs", 1), ("candidates", 1), ("eta", 2), ("seeds", 1))
+        for key, least in (("rungs", 1), ("candidates", 1), ("eta", 2), ("seeds", 1), ("draws", 1))
         if key in raw
     }
     share = raw.get("validation", Search.validation)
     if not is_number(share) or not 0 < share <= 0.5:
         raise UsageError(f"{where}: validation is {share!r}; expected a share above 0, at most 0.5")
+    spread = raw.get("spread", Search.spread)
+    if not is_number(spread) or not 1 <= spread <= LARGEST_SPREAD:
+        raise UsageError(
+            f"{where}: spread is {spread!r}; expected a factor of at least 1, at most "
+            f"{LARGEST_SPREAD:g}"
+        )
     rates = {}
     for name, given in table_of(raw, "learning_rate", where).items():
         if name != "default":
@@ -195,7 +209,13 @@ def parse_search(raw: Mapping[str, Any], where: str) -> Search:
             key: _setting(rule, key, value, f"{where} {name}.{key}")
             for key, value in table_of(raw["rules"], name, f"{where} rules").items()
         }
-    return Search(**numbers, validation=float(share), learning_rate=rates, rules=settings)
+    return Search(
+        **numbers,
+        spread=float(spread),
+        validation=float(share),
+        learning_rate=rates,
+        rules=settings,
+    )
 
 
 def _dimension(given: Any, where: str) -> Dimension:

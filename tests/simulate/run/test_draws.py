@@ -12,6 +12,7 @@ import lrplan
 from lrplan.cohort.conditions import conditions
 from lrplan.errors import UsageError
 from lrplan.simulate.run.distributions import Choice, Span
+from lrplan.simulate.run.preflight import check_combinations
 from lrplan.simulate.run.recipe import parse_recipe
 from lrplan.simulate.run.simulate import simulate
 
@@ -393,6 +394,18 @@ def test_a_distribution_where_nothing_is_drawn_is_refused(table, key):
     told = rf"{key}.* is the distribution .*nothing is drawn here; .*\[\[draw\]\]"
     with pytest.raises(UsageError, match=told):
         parse_recipe(text)
+
+
+def test_a_draw_that_cannot_be_trained_is_named():
+    text = draw(
+        seed="3",
+        architecture='"convnet"',
+        tail="[draw.architectures.convnet]\nchannels = [[4, 4], [4, 4, 4, 4, 4, 4]]",
+        count="8",
+    )
+    told = r"draw \d of seed 3, convnet \(channels = \[4, 4, 4, 4, 4, 4\]\) on digits, cannot be"
+    with pytest.raises(UsageError, match=told):
+        check_combinations(parse_recipe(text))
 
 
 TRAINED = """
