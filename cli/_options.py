@@ -128,6 +128,23 @@ Tracked = Annotated[
         "--tracked/--untracked", help="The same units in all sessions, or drawn anew in each."
     ),
 ]
+Areas = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="early|middle|deep",
+        help="Areas that are recorded together in each animal; several by repeating it or with "
+        "commas. An animal is then one recording.",
+        show_default="each population on its own",
+    ),
+]
+Contrasts = Annotated[
+    str,
+    typer.Option(
+        metavar="both|only|none",
+        help="Of several areas: what is taken of each and the differences between them, the "
+        "differences only, or none.",
+    ),
+]
 Seed = Annotated[
     int,
     typer.Option(parser=seed, metavar="N", help="Seed of all randomness; same seed, same output."),

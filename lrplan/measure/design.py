@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SCALINGS = ("relative", "raw")
 NOISE_REFERENCES = ("relative", "absolute")
+CONTRASTS = ("both", "only", "none")
 ALL = "all"
 
 
@@ -149,6 +150,14 @@ class Design:
         What is taken of a recording: names of sets (``lrplan list sets`` shows them), of
         families, or of single observables. The set that is the default never changes under its
         name, whatever plug-ins are installed.
+    areas : str or sequence of str, optional
+        One to three of ``early``, ``middle`` and ``deep``, which are recorded together in each
+        animal: a recording is then an animal, and its features are the observables of all areas.
+        By default every population is a recording of its own.
+    contrasts : {"both", "only", "none"}, default "both"
+        What is taken where several areas are recorded together: their observables and the
+        differences between areas, the differences only, or the observables only. Observables of
+        each session, later area minus earlier, after scaling.
     """
 
     units: int | Literal["all"] = 300
@@ -163,6 +172,8 @@ class Design:
     noise_reference: str = "relative"
     scaling: str = "relative"
     observables: str | Sequence[str] = STANDARD
+    areas: str | Sequence[str] | None = None
+    contrasts: str = "both"
 
     def __post_init__(self) -> None:
         if isinstance(self.units, str):
@@ -185,11 +196,14 @@ class Design:
             ("position", self.position, (None, "unknown", *POSITIONS)),
             ("noise_reference", self.noise_reference, NOISE_REFERENCES),
             ("scaling", self.scaling, SCALINGS),
+            ("contrasts", self.contrasts, CONTRASTS),
         ):
             if not isinstance(value, str | None) or value not in known:
                 words = [k for k in known if k is not None]
                 raise UsageError(f"unknown {name} {value!r}; {nearest(str(value), words)}")
         object.__setattr__(self, "observables", words_of(self.observables))
+        object.__setattr__(self, "areas", _areas(self.areas))
+        self._check_areas()
         modality = self.make_modality()
         for m in self.measures:
             if m not in modality.measures:
@@ -200,6 +214,19 @@ class Design:
         object.__setattr__(self, "settings", Settings(settings))
         if self.units == ALL:
             self._check_all_units()
+
+    def _check_areas(self) -> None:
+        """Refuse what areas that are recorded together cannot be combined with."""
+        if self.areas is not None and self.position is not None:
+            raise UsageError(
+                f"position is {self.position!r} and areas is {', '.join(self.areas)}; areas say "
+                "where all that is recorded lies, so leave --position out"
+            )
+        if self.contrasts == "only" and self.areas is not None and len(self.areas) < 2:
+            raise UsageError(
+                f"contrasts is 'only', but areas names {self.areas[0]} alone; name two or three "
+                "areas, such as --areas early,deep, or leave --contrasts out"
+            )
 
     def _check_all_units(self) -> None:
         """Refuse what cannot be had from observables that are stored ready-made."""
@@ -257,6 +284,7 @@ class Design:
         out = asdict(self)
         out["measure"] = list(self.measures)
         out["observables"] = list(self.observables)
+        out["areas"] = None if self.areas is None else list(self.areas)
         out["settings"] = asdict(self.make_modality())
         return out
 
@@ -274,3 +302,20 @@ def _measures(asked: Any) -> tuple[str, ...]:
     if not measures or len(set(measures)) != len(measures):
         raise UsageError(f"measure is {asked!r}; expected one or several different measures")
     return tuple(sorted(measures))
+
+
+def _areas(asked: Any) -> tuple[str, ...] | None:
+    """Return the areas of a design from early to deep, or None where populations stand alone."""
+    if asked is None:
+        return None
+    if isinstance(asked, str):
+        asked = asked.split(",")
+    if not isinstance(asked, Sequence) or not all(isinstance(a, str) for a in asked):
+        raise UsageError(f"areas is {asked!r}; expected one to three of {', '.join(POSITIONS)}")
+    areas = tuple(a.strip() for a in asked)
+    for a in areas:
+        if a not in POSITIONS:
+            raise UsageError(f"unknown area {a!r}; {nearest(a, POSITIONS)}")
+    if not areas or len(set(areas)) < len(areas):
+        raise UsageError(f"areas is {', '.join(areas)!r}; expected one to three different areas")
+    return tuple(sorted(areas, key=POSITIONS.index))

@@ -18,6 +18,7 @@ import numpy as np
 from lrplan.arguments import generator
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
+from lrplan.measure.contrasts import together
 from lrplan.measure.design import SCALINGS, Design, Schedule
 from lrplan.measure.observables import STANDARD, Family, chosen, words_of
 from lrplan.measure.recording import LEARNING, Recording
@@ -376,12 +377,7 @@ class Observed:
             if self._design.scaling == "relative":
                 values = a.relative(values, self._scales[first, a.family.name][units, noise])
             observed.append(values)
-        return Trajectories.of(
-            np.concatenate(observed, axis=2),
-            [n for a in self._asked for n in a.names],
-            self._labels,
-            positioned=self._design.position != "unknown",
-        )
+        return _laid_out(observed, self._asked, self._labels, self._design)
 
 
 def _stacked(levels: Sequence[np.ndarray]) -> np.ndarray:
@@ -450,8 +446,9 @@ def observe_cohort(
     rng: np.random.Generator | int,
     populations: Sequence[int] | np.ndarray | None = None,
 ) -> Trajectories:
-    """Record a cohort under a design and take the observables, one recording per population.
+    """Record a cohort under a design and take the observables.
 
+    One recording per population, or, where the design names areas, per organism that has them all.
     Memory holds a few populations at a time, so the cohort may be larger than it.
 
     Parameters
@@ -462,7 +459,8 @@ def observe_cohort(
     rng : numpy.random.Generator or int
         Source of units and noise.
     populations : array of int, optional
-        Which; by default all usable ones.
+        Which; by default all usable ones. Where the design names areas, those among them that lie
+        there, of organisms that have all.
 
     Raises
     ------
@@ -521,12 +519,23 @@ def _stored(cohort: Cohort, design: Design, populations: np.ndarray) -> Trajecto
             scale = _stored_scale(cohort, a.family, every, populations)
             every = a.relative(every[..., a.places], scale)
         observed.append(every)
-    return Trajectories.of(
+    return _laid_out(observed, asked, known(cohort, populations), design)
+
+
+def _laid_out(
+    observed: Sequence[np.ndarray],
+    asked: Sequence[_Chosen],
+    labels: dict[str, np.ndarray],
+    design: Design,
+) -> Trajectories:
+    """Put families' observables (population, session, observable) into the rows of a design."""
+    made = Trajectories.of(
         np.concatenate(observed, axis=2),
         [n for a in asked for n in a.names],
-        known(cohort, populations),
+        labels,
         positioned=design.position != "unknown",
     )
+    return made if design.areas is None else together(made, design.areas, design.contrasts)
 
 
 def _stored_scale(

@@ -8,6 +8,12 @@ from typing import Any
 from lrplan.measure.observables import STANDARD
 from lrplan.texts import Line, cell
 
+CONTRAST_WORDS = {
+    "both": "and their differences",
+    "only": "their differences only",
+    "none": "side by side",
+}
+
 
 def design_line(asked: Mapping[str, Any]) -> str:
     """Return a Design, given as its JSON, in one line."""
@@ -32,6 +38,11 @@ def design_line(asked: Mapping[str, Any]) -> str:
         words.append(f"{asked['stimuli']} stimuli")
     if asked["position"] is not None:
         words.append(f"position {asked['position']}")
+    areas = asked.get("areas")
+    if areas is not None:
+        words.append(f"areas {' + '.join(areas)} of each animal")
+        if len(areas) > 1:
+            words[-1] += f", {CONTRAST_WORDS[asked['contrasts']]}"
     words.append(f"{asked['scaling']} scaling")
     if asked["observables"] != [STANDARD]:
         words.append(f"observables {', '.join(asked['observables'])}")

@@ -12,6 +12,7 @@ import xarray as xr
 from lrplan.arguments import generator, positive_int
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
+from lrplan.measure.contrasts import lacking, places_of_areas, refuse_few
 from lrplan.measure.design import Design
 from lrplan.measure.recording import DIMS, Recording, padded
 from lrplan.randomness import keyed_rng
@@ -45,7 +46,8 @@ def record(
         numbers.
     populations : sequence of int, optional
         Which populations; by default those at the design's position, of organisms that did not
-        diverge and that learned, or of which it is unknown.
+        diverge and that learned, or of which it is unknown. Where the design names areas, those
+        among them that lie there, of organisms that have all areas.
     trials : int, optional
         How many of each stimulus in each session are made and kept. Without it responses are
         made at once, with the law of means over trials, and their standard errors are those that
@@ -141,7 +143,25 @@ def usable(
         else:
             why = where
         raise DataError(f"the cohort {cohort.name!r} has no population to record{why}")
-    return chosen
+    if design.areas is None:
+        return chosen
+    places = _places(cohort, chosen, design.areas)
+    refuse_few(places, design.areas, cohort.name)
+    return chosen[places[(places >= 0).all(axis=1)].ravel()]
+
+
+def lacking_areas(cohort: Cohort, design: Design) -> list[str]:
+    """Say how many usable organisms a design leaves out because they lack one of its areas."""
+    if design.areas is None:
+        return []
+    return lacking(_places(cohort, cohort.usable_populations(), design.areas), design.areas)
+
+
+def _places(cohort: Cohort, populations: np.ndarray, areas: Sequence[str]) -> np.ndarray:
+    """Return the places (organism, area) among populations, as `places_of_areas` does."""
+    table = cohort.population_table
+    organisms, positions = (table[n].values[populations] for n in ("organism", "layer_position"))
+    return places_of_areas(organisms, positions, areas)[0]
 
 
 def check_held(cohort: Cohort, design: Design, chosen: np.ndarray) -> None:

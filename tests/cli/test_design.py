@@ -225,3 +225,13 @@ def test_observables_that_a_design_cannot_give_are_named(cli, tiny_cohort_path):
     assert "alignment, dissimilarity, geometry can be had" in ran.err
     ran = cli(*line, "--sessions", 1)
     assert ran.code == 2 and "(alignment) need at least 2 sessions, but there are 1" in ran.err
+
+
+def test_areas_reach_the_design(cli, fast, tiny_cohort_path):
+    line = ("design", "--cohort", tiny_cohort_path, "--units", 12, "--areas", "deep,early")
+    ran = cli(*line, "--contrasts", "only")
+    assert ran.code == 0, ran.err
+    assert (fast[0].areas, fast[0].contrasts) == (("early", "deep"), "only")
+    assert "areas early + deep of each animal, their differences only" in " ".join(ran.out.split())
+    ran = cli(*line, "--position", "deep")
+    assert (ran.code, ran.out) == (2, "") and "leave --position out" in ran.err

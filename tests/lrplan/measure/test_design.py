@@ -48,6 +48,13 @@ from lrplan import Design, Schedule, UsageError
         ({"units": "all"}, "noise is 0.1, but units 'all'.*--noise 0"),
         ({"units": "all", "noise": 0, "stimuli": 3}, "stimuli is 3, but units 'all'"),
         ({"units": "all", "noise": 0, "modality": "counts"}, "use the modality 'ideal'"),
+        ({"areas": "top"}, "unknown area 'top'; known: deep, early, middle"),
+        ({"areas": 5}, "areas is 5; expected one to three of early, middle, deep"),
+        ({"areas": ()}, "one to three different areas"),
+        ({"areas": "deep,deep"}, "one to three different areas"),
+        ({"areas": "deep", "position": "deep"}, "areas is deep;.* leave --position out"),
+        ({"areas": "deep", "contrasts": "only"}, "names deep alone; name two or three"),
+        ({"contrasts": "olny"}, "nearest: only"),
     ],
 )
 def test_a_design_that_cannot_be_is_refused(changes, said):
@@ -67,6 +74,15 @@ def test_a_design_becomes_json():
     assert json.loads(text)["measure"] == ["activity", "weights"]
     assert json.loads(text)["settings"] == {}
     assert json.loads(text)["schedule"] == {"sessions": 3, "spacing": None, "start": 0}
+
+
+def test_areas_stand_from_early_to_deep_in_whatever_order_they_are_named():
+    design = Design(areas="deep, early")
+    assert design.areas == ("early", "deep") == Design(areas=["early", "deep"]).areas
+    assert {design: 1}[Design(areas=("deep", "early"))] == 1
+    told = json.loads(json.dumps(design.to_json()))
+    assert (told["areas"], told["contrasts"]) == (["early", "deep"], "both")
+    assert Design().to_json()["areas"] is None
 
 
 @pytest.mark.parametrize(
