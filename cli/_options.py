@@ -141,9 +141,22 @@ Contrasts = Annotated[
     str,
     typer.Option(
         metavar="both|only|none",
-        help="Of several areas: what is taken of each and the differences between them, the "
+        help="Of several areas, or a reference: the observables and the differences, the "
         "differences only, or none.",
     ),
+]
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        metavar="first|passive|control|area:NAME",
+        help="Take features relative to the first sessions, to passive exposure of the same "
+        "preparation, to that of another animal, or to another area, such as area:early.",
+        show_default="none",
+    ),
+]
+ReferenceSessions = Annotated[
+    int,
+    typer.Option(parser=whole, metavar="N", help="How many sessions are the reference 'first'."),
 ]
 Seed = Annotated[
     int,

@@ -110,6 +110,8 @@ def design(
     ] = None,
     areas: _options.Areas = None,
     contrasts: _options.Contrasts = "both",
+    reference: _options.Reference = None,
+    reference_sessions: _options.ReferenceSessions = 1,
     seed: _options.Seed = 0,
     json: _options.Json = False,
     plot: Annotated[
@@ -145,6 +147,8 @@ def design(
         observables=_options.words(observables, "--observables") or STANDARD,
         areas=_options.words(areas, "--areas") or None,
         contrasts=contrasts,
+        reference=reference,
+        reference_sessions=reference_sessions,
     )
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}; {nearest(split, SPLITS)}")

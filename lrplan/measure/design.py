@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lrplan.arguments import finite_number, positive_int
+from lrplan.cohort.references import REFERENCES
 from lrplan.errors import UsageError
 from lrplan.measure.observables import STANDARD, words_of
 from lrplan.registry import nearest
@@ -157,7 +158,20 @@ class Design:
     contrasts : {"both", "only", "none"}, default "both"
         What is taken where several areas are recorded together: their observables and the
         differences between areas, the differences only, or the observables only. Observables of
-        each session, later area minus earlier, after scaling.
+        each session, later area minus earlier, after scaling. The same of a reference.
+    reference : {"first", "passive", "control"} or "area:early" and the like, optional
+        What features are taken relative to. ``first``: the first sessions of the same recording,
+        before learning; ``relative`` scaling does so for statistics of single sessions and the
+        first session, this for all observables and the mean of `reference_sessions`. The others
+        are recorded besides, under the same design, and subtracted in each session after scaling:
+        ``area:early`` another area of the same animal, ``passive`` the same preparation exposed
+        to the stimuli without learning, ``control`` another one of the same architecture and task
+        so exposed. `contrasts` says whether the observables themselves are taken as well.
+        Differences between areas are then also taken of what differs from the reference.
+    reference_sessions : int, default 1
+        How many sessions are the reference ``first``. In a cohort checkpoint 0 alone is before
+        learning; more of them lessen the noise of the reference, and what is told of early
+        learning, too.
     """
 
     units: int | Literal["all"] = 300
@@ -174,6 +188,8 @@ class Design:
     observables: str | Sequence[str] = STANDARD
     areas: str | Sequence[str] | None = None
     contrasts: str = "both"
+    reference: str | None = None
+    reference_sessions: int = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.units, str):
@@ -204,6 +220,7 @@ class Design:
         object.__setattr__(self, "observables", words_of(self.observables))
         object.__setattr__(self, "areas", _areas(self.areas))
         self._check_areas()
+        self._check_reference()
         modality = self.make_modality()
         for m in self.measures:
             if m not in modality.measures:
@@ -222,11 +239,61 @@ class Design:
                 f"position is {self.position!r} and areas is {', '.join(self.areas)}; areas say "
                 "where all that is recorded lies, so leave --position out"
             )
-        if self.contrasts == "only" and self.areas is not None and len(self.areas) < 2:
+        if self.contrasts == "only" and self.reference is None and len(self.areas or ()) < 2:
             raise UsageError(
-                f"contrasts is 'only', but areas names {self.areas[0]} alone; name two or three "
-                "areas, such as --areas early,deep, or leave --contrasts out"
+                "contrasts is 'only', but there is one area and no reference to take differences "
+                "from; name two or three areas, such as --areas early,deep, or a reference, or "
+                "leave --contrasts out"
             )
+
+    def _check_reference(self) -> None:
+        """Refuse a reference that is none, or that nothing is taken from."""
+        sessions = positive_int(self.reference_sessions, "reference_sessions")
+        object.__setattr__(self, "reference_sessions", sessions)
+        known = ("first", *REFERENCES, *(f"area:{p}" for p in POSITIONS))
+        if not isinstance(self.reference, str | None) or self.reference not in (None, *known):
+            raise UsageError(
+                f"unknown reference {self.reference!r}; {nearest(str(self.reference), known)}"
+            )
+        if sessions > 1 and self.reference != "first":
+            raise UsageError(
+                f"reference_sessions is {sessions}, but the reference is {self.reference!r}; use "
+                "--reference first, or leave --reference-sessions out"
+            )
+        if self.reference not in (None, "first") and self.contrasts == "none":
+            raise UsageError(
+                f"contrasts is 'none', but the reference {self.reference!r} is there for the "
+                "differences from it; use --contrasts both or only"
+            )
+        other = self.reference_area
+        if other is None:
+            return
+        own = self.areas or tuple(p for p in POSITIONS if p == self.position)
+        if not own or other in own:
+            raise UsageError(
+                f"the reference is {self.reference}, and what is recorded is "
+                f"{' and '.join(own) or 'every population'}; name another area with --position or "
+                "--areas, such as --position deep"
+            )
+
+    @property
+    def recorded_reference(self) -> str | None:
+        """The condition that is recorded besides, if the reference is one."""
+        return self.reference if self.reference in REFERENCES else None
+
+    @property
+    def reference_area(self) -> str | None:
+        """The area that others are taken relative to, if the reference is one."""
+        kind, _, area = (self.reference or "").partition(":")
+        return area if kind == "area" else None
+
+    @property
+    def recorded_areas(self) -> tuple[str, ...] | None:
+        """The areas that make up an animal, with the one of reference last; None if none do."""
+        if self.reference_area is None:
+            return None if self.areas is None else tuple(self.areas)
+        own = self.areas if self.areas is not None else (str(self.position),)
+        return (*own, self.reference_area)
 
     def _check_all_units(self) -> None:
         """Refuse what cannot be had from observables that are stored ready-made."""

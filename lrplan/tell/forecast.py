@@ -22,7 +22,7 @@ from lrplan.measure.design import Design
 from lrplan.measure.observe import observe_cohort
 from lrplan.measure.texts import design_line
 from lrplan.measure.trajectories import Trajectories
-from lrplan.measure.virtual import lacking_areas, usable
+from lrplan.measure.virtual import lacking_contrasts, usable
 from lrplan.pictures import draw
 from lrplan.randomness import Streams
 from lrplan.registry import nearest
@@ -550,7 +550,7 @@ def _warnings(
             "known conditions is flattered"
         )
     out += recorded_whole(cohort, design, usable(cohort, design, None))
-    out += lacking_areas(cohort, design)
+    out += lacking_contrasts(cohort, design)
     shown = design.stimuli
     if "paired" in design.measures and shown is not None and shown > cohort.pair_stimuli:
         out.append(f"the cohort holds {cohort.pair_stimuli} stimuli for paired, fewer than asked")

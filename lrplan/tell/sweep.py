@@ -17,7 +17,7 @@ from lrplan.cohort import as_cohort
 from lrplan.errors import UsageError
 from lrplan.measure.design import Design, Schedule
 from lrplan.measure.observe import Observed, observe_designs
-from lrplan.measure.virtual import check_held, draw_key, lacking_areas, usable
+from lrplan.measure.virtual import check_held, draw_key, lacking_contrasts, usable
 from lrplan.randomness import Streams
 from lrplan.tell.forecast import (
     check_classifier,
@@ -85,7 +85,7 @@ def sweep(
         ``chance``. Schedules are named; ``sessions`` is their number of sessions. The attribute
         ``not_finite`` names observables that were left out, for all recordings of a combination;
         ``recorded_whole`` says where populations hold fewer units than asked; ``left_out`` counts
-        organisms that diverged, did not learn, or lack an area.
+        organisms that diverged, did not learn, or lack an area or reference.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def sweep(
     lost = sorted({name for _, _, dropped in found for name in dropped})
     out.attrs["not_finite"] = ", ".join(lost)
     out.attrs["recorded_whole"] = "; ".join(whole)
-    out.attrs["left_out"] = "; ".join(lacking_areas(cohort, design) + cohort.fate_warnings())
+    out.attrs["left_out"] = "; ".join(lacking_contrasts(cohort, design) + cohort.fate_warnings())
     if schedules is None:
         out = out.isel(schedule=0, drop=True)
     return out.isel(measure=0, drop=True) if measure is None else out

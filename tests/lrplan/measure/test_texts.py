@@ -95,3 +95,10 @@ def test_a_design_says_which_areas_are_recorded_together():
     )
     assert ", their differences only; " in told(areas="early,deep", contrasts="only")
     assert "; areas deep of each animal; " in told(areas="deep")
+    assert "reference" not in told() and "relative to" not in told()
+    assert "; relative to the first session; " in told(reference="first")
+    assert "; relative to the first 3 sessions; " in told(reference="first", reference_sessions=3)
+    deep = told(reference="area:early", position="deep", contrasts="only")
+    assert "position deep; relative to the early area only; " in deep
+    assert "passive exposure of the same preparation" in told(reference="passive")
+    assert "passive exposure of another animal" in told(reference="control")
