@@ -20,6 +20,7 @@ Examples:
   lrplan design --units 300 --noise 0.1
   lrplan design --units 100 --sessions 5 --untracked --plot forecast.png
   lrplan design --measure activity,weights --json
+  lrplan design --areas early,deep --observables geometry-1
   lrplan design --units all --noise 0 --scaling raw"""
 
 SPLITS = ("organism", "layer")
@@ -107,6 +108,10 @@ def design(
             show_default="standard-1",
         ),
     ] = None,
+    areas: _options.Areas = None,
+    contrasts: _options.Contrasts = "both",
+    reference: _options.Reference = None,
+    reference_sessions: _options.ReferenceSessions = 1,
     seed: _options.Seed = 0,
     json: _options.Json = False,
     plot: Annotated[
@@ -140,6 +145,10 @@ def design(
         scaling=scaling,
         settings=_options.settings(setting),
         observables=_options.words(observables, "--observables") or STANDARD,
+        areas=_options.words(areas, "--areas") or None,
+        contrasts=contrasts,
+        reference=reference,
+        reference_sessions=reference_sessions,
     )
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}; {nearest(split, SPLITS)}")

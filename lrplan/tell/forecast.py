@@ -19,6 +19,7 @@ from lrplan.measure.design import Design
 from lrplan.measure.observe import observe_cohort
 from lrplan.measure.texts import design_line
 from lrplan.measure.trajectories import Trajectories
+from lrplan.measure.virtual import lacking_contrasts, usable
 from lrplan.pictures import draw
 from lrplan.randomness import Streams
 from lrplan.registry import nearest
@@ -377,7 +378,7 @@ def forecast(
     return Forecast(
         cohort=cohort.name,
         organisms=len(np.unique(organisms)),
-        populations=len(some),
+        populations=len(usable(cohort, design, None)),
         design=design,
         split=split,
         accuracy=bootstrap.balanced(np.stack([p.right for p in known])),
@@ -482,7 +483,8 @@ def _warnings(
             "split by layer: layers of one organism stand on both sides, so the accuracy within "
             "known conditions is flattered"
         )
-    out += recorded_whole(cohort, design, trajectories.populations)
+    out += recorded_whole(cohort, design, usable(cohort, design, None))
+    out += lacking_contrasts(cohort, design)
     shown = design.stimuli
     if "paired" in design.measures and shown is not None and shown > cohort.pair_stimuli:
         out.append(f"the cohort holds {cohort.pair_stimuli} stimuli for paired, fewer than asked")

@@ -17,7 +17,7 @@ from lrplan.cohort import as_cohort
 from lrplan.errors import UsageError
 from lrplan.measure.design import Design, Schedule
 from lrplan.measure.observe import Observed, observe_designs
-from lrplan.measure.virtual import check_held, draw_key, usable
+from lrplan.measure.virtual import check_held, draw_key, lacking_contrasts, usable
 from lrplan.randomness import Streams
 from lrplan.tell.intervals import Bootstrap
 from lrplan.tell.unseen import (
@@ -85,7 +85,7 @@ def sweep(
         ``chance``. Schedules are named; ``sessions`` is their number of sessions. The attribute
         ``not_finite`` names observables that were left out, for all recordings of a combination;
         ``recorded_whole`` says where populations hold fewer units than asked; ``left_out`` counts
-        organisms that diverged or did not learn.
+        organisms that diverged, did not learn, or lack an area or reference.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def sweep(
     lost = sorted({name for _, _, dropped in found for name in dropped})
     out.attrs["not_finite"] = ", ".join(lost)
     out.attrs["recorded_whole"] = "; ".join(whole)
-    out.attrs["left_out"] = "; ".join(cohort.fate_warnings())
+    out.attrs["left_out"] = "; ".join(lacking_contrasts(cohort, design) + cohort.fate_warnings())
     if schedules is None:
         out = out.isel(schedule=0, drop=True)
     return out.isel(measure=0, drop=True) if measure is None else out
@@ -190,7 +190,7 @@ def _sweep_measure(
     populations = usable(cohort, design, None)
     shape = (len(units), len(noise), len(schedules))
     cells = list(np.ndindex(shape))
-    right = np.empty((len(cells), len(keys), len(populations)))
+    found = []
     lost: set[str] = set()
     for repeat, key in enumerate(keys):
         observed = observe_designs(
@@ -206,16 +206,16 @@ def _sweep_measure(
         check_rules(some, cohort)
         if shuffle_labels:
             some = some.telling("rule", shuffle=streams.rng("shuffled labels"))
-        right[:, repeat] = _right(
-            observed, some.y, cells, lost, cohort.name, streams, repeat, classifier
+        found.append(
+            _right(observed, some.y, cells, lost, cohort.name, streams, repeat, classifier)
         )
         # Forgotten before the next is recorded.
         del observed
     figures = np.empty((*shape, 3))
     bootstrap = Bootstrap(some.y, some.organisms, rng=streams.rng("bootstrap"))
-    for cell, values in zip(cells, right, strict=True):
-        found = bootstrap.balanced(values)
-        figures[cell] = found.mean, found.low, found.high
+    for cell, right in zip(cells, np.stack(found, axis=1), strict=True):
+        interval = bootstrap.balanced(right)
+        figures[cell] = interval.mean, interval.low, interval.high
     return figures, len(np.unique(some.y)), lost
 
 

@@ -253,3 +253,30 @@ def test_observables_that_a_design_cannot_give_are_named(cli, tiny_cohort_path):
     assert "alignment, dissimilarity, geometry can be had" in ran.err
     ran = cli(*line, "--sessions", 1)
     assert ran.code == 2 and "(alignment) need at least 2 sessions, but there are 1" in ran.err
+
+
+def test_areas_reach_the_design(cli, fast, tiny_cohort_path):
+    line = ("design", "--cohort", tiny_cohort_path, "--units", 12, "--areas", "deep,early")
+    ran = cli(*line, "--contrasts", "only")
+    assert ran.code == 0, ran.err
+    assert (fast[0].areas, fast[0].contrasts) == (("early", "deep"), "only")
+    assert "areas early + deep of each animal, their differences only" in " ".join(ran.out.split())
+    ran = cli(*line, "--position", "deep")
+    assert (ran.code, ran.out) == (2, "") and "leave --position out" in ran.err
+
+
+def test_a_reference_reaches_the_design(cli, fast, tiny_cohort_path):
+    line = ("design", "--cohort", tiny_cohort_path, "--units", 12)
+    ran = cli(*line, "--reference", "first", "--reference-sessions", 2)
+    assert ran.code == 0, ran.err
+    assert (fast[0].reference, fast[0].reference_sessions) == ("first", 2)
+    assert "relative to the first 2 sessions" in " ".join(ran.out.split())
+    ran = cli(*line, "--reference", "area:early")
+    assert (ran.code, ran.out) == (2, "") and "--position deep" in ran.err
+
+
+def test_a_reference_that_the_cohort_lacks_is_refused(cli, tiny_cohort_path):
+    line = ("design", "--cohort", tiny_cohort_path, "--units", 12, "--reference", "passive")
+    ran = cli(*line, "--quiet")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "have none" in ran.err and "--reference first" in ran.err
