@@ -25,6 +25,7 @@ POSITIONS = ("early", "middle", "deep")
 REFUSED: dict[str, tuple[Any, ...]] = {
     "width": (0, -1, 2.5, True),
     "depth": (0, True),
+    "growth": (0, 2.5, True),
     "channels": ([], [0], [4, True]),
     "blocks": ([], [0], [1, True]),
     "kernel": (0, -1, True),

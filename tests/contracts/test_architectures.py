@@ -22,6 +22,10 @@ VARIANTS = {
         {"nonlinearity": "gelu", "normalisation": "batch"},
         {"nonlinearity": "tanh", "normalisation": "layer", "gain": 1.2},
     ],
+    "densenet": [
+        {"nonlinearity": "softplus", "normalisation": "none", "blocks": [1, 2], "kernel": 5},
+        {"nonlinearity": "tanh", "normalisation": "layer", "gain": 1.2},
+    ],
     "resnet": [
         {"nonlinearity": "tanh", "normalisation": "none", "blocks": [1, 2]},
         {"nonlinearity": "softplus", "normalisation": "layer", "version": 2, "kernel": 5},
@@ -32,7 +36,7 @@ VARIANTS = {
 
 def narrow(settings):
     """Return widths small enough for many passes in a second."""
-    widths = {"width": 6, "channels": [4, 5, 6, 7]}
+    widths = {"width": 6, "growth": 4, "channels": [4, 5, 6, 7]}
     small = {k: v for k, v in widths.items() if k in settings}
     if "channels" in small:
         small["channels"] = small["channels"][: len(settings["channels"])]

@@ -143,6 +143,35 @@ def test_a_small_resnet_computes_what_is_written_out(version, nonlinearity, norm
 
 
 @pytest.mark.parametrize(("nonlinearity", "normalisation"), ALL[1::2])
+def test_a_densenet_computes_what_is_written_out(nonlinearity, normalisation):
+    units = {"nonlinearity": nonlinearity, "normalisation": normalisation}
+    network = built("densenet", blocks=[2, 1], growth=3, **units)
+    sizes = {layer.name: layer.shape[:2] for layer in network.layers}
+    assert sizes == {
+        "conv1": (6, 2),
+        "block1_0": (3, 6),
+        "block1_1": (3, 9),
+        "transition1": (6, 12),
+        "block2_0": (3, 6),
+        "readout": (10, 9),
+    }
+    params = drawn(network)
+    written = Written(params, **units)
+
+    def of(name, *maps):
+        return written.f(written.norm(name, written.conv(name, torch.cat(maps, dim=1))))
+
+    a = of("conv1", images())
+    b = of("block1_0", a)
+    c = of("block1_1", a, b)
+    d = F.avg_pool2d(of("transition1", a, b, c), 2)
+    e = of("block2_0", d)
+    expected = written.linear("readout", torch.cat([d, e], dim=1).mean((2, 3)))
+    found = network.forward(Pass(params), images())
+    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize(("nonlinearity", "normalisation"), ALL[1::2])
 def test_an_alexnet_has_them_in_all_its_hidden_layers(nonlinearity, normalisation):
     units = {"nonlinearity": nonlinearity, "normalisation": normalisation}
     network = built("alexnet", width=2, **units)
@@ -245,6 +274,7 @@ TRAINED = {
     "convnet": {"channels": [3, 4, 5]},
     "alexnet": {"width": 1},
     "resnet": {"width": 3, "blocks": [1, 1]},
+    "densenet": {"growth": 2, "blocks": [1, 1]},
 }
 
 
@@ -357,6 +387,8 @@ def test_gain_multiplies_initial_weights_but_those_of_the_head():
         ("resnet", {"blocks": [1, 0]}, "resnet.blocks has 0; expected whole numbers"),
         ("resnet", {"version": 3}, r"resnet.version is 3; expected 1 \(post-act.*2 \(pre-act"),
         ("resnet", {"kernel": 9}, "resnet.kernel is 9; expected 3, 5 or 7"),
+        ("densenet", {"growth": 0}, "densenet.growth is 0; expected a whole number"),
+        ("densenet", {"blocks": [1] * 6}, "at least 32 pixels; the task gives 16 x 16; use fewer"),
         ("resnet", {"blocks": [1] * 6}, "at least 32 pixels; the task gives 16 x 16"),
     ],
 )
