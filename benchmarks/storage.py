@@ -1,10 +1,10 @@
 """Size, time and error of stored codes by precision, layout and codec; forecasts made of them.
 
 The responses of a cohort are decoded, coded anew with 4 to 8 bits, laid out in several orders, with
-and without differences between checkpoints, and compressed. The row `range, pcsu` is version 1 of
-the format. Orders name the axes from the slowest to the fastest: population, checkpoint, stimulus,
-unit. With --forecasts, whole cohorts are written anew and forecast, observables are compared with
-those of the cohort as it is, and files are measured.
+and without differences between checkpoints, and compressed. The row `range, pcsu` is how cohorts
+were packed when they had 8 bits or 16. Orders name the axes from the slowest to the fastest:
+population, checkpoint, stimulus, unit. Times are of one core. With --forecasts, whole cohorts are
+written anew and forecast, and their observables compared with those of the cohort as it is.
 
     OMP_NUM_THREADS=1 python benchmarks/storage.py --cohort starter --every 4 --json storage.json
     OMP_NUM_THREADS=1 python benchmarks/storage.py --forecasts
@@ -56,7 +56,7 @@ CODECS: dict[str, Codec] = {
 
 
 def by_range(values: np.ndarray) -> np.ndarray:
-    """Return codes whose step is a 253rd of the range, as version 1 of the format has them."""
+    """Return codes whose step is a 253rd of the range, as cohorts had it that had 8 bits or 16."""
     extent = np.nanmax(values, axis=(2, 3)) - np.minimum(np.nanmin(values, axis=(2, 3)), 0)
     step = np.where(extent > 0, extent / 253, 1)[..., None, None]
     low = np.floor(np.minimum(np.nanmin(values, axis=(2, 3), keepdims=True), 0) / step)

@@ -202,13 +202,14 @@ def _zero_code(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 def decode(codes: np.ndarray, scale: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Return the float32 values of `encode`'s codes; missing ones are NaN."""
     extra = (..., *[None] * (codes.ndim - 2))
+    # Not offset + scale * code, whose rounding leaves a trace where the value is 0.
+    zero = np.rint(-offset / np.where(scale > 0, scale, 1)).astype(np.float32)
     values = codes.astype(np.float32)
+    values -= zero[extra]
     values *= scale[extra]
-    values += offset[extra]
-    # Rounding may leave a trace of offset + scale * code where the value is 0.
-    zero = np.rint(-offset / np.where(scale > 0, scale, 1)).astype(np.int16)
-    values[codes == zero[extra]] = 0
-    values[codes == MISSING] = np.nan
+    missing = codes == MISSING
+    if missing.any():
+        values[missing] = np.nan
     return values
 
 
