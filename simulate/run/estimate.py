@@ -46,8 +46,8 @@ FEW = 2
 """Examples of the smallest batch that is timed; batch normalisation needs two."""
 LONG_STEP_S = 0.4
 """A step that takes longer is timed once."""
-PACKED_SHARE = {"responses": 0.4, "synapses": 0.5, "paired": 0.1, "observables": 0.75}
-"""What compression leaves of a variable: the starter cohort's, rounded."""
+PACKED_SHARE = {"responses": 0.3, "synapses": 0.3, "paired": 0.1, "observables": 0.75}
+"""What compression leaves of a variable, rounded (`benchmarks/storage.py`)."""
 METADATA_BYTES = 60_000
 PART_OVERHEAD_BYTES = 4_000
 """Of an organism's file: its spec, its populations and layers, and the headers of its arrays."""

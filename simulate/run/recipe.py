@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from lrplan.cohort.format import BITS
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import DataError, UsageError
 from lrplan.simulate.learn.storage import Storage
@@ -205,8 +206,9 @@ def _storage(raw: Mapping[str, Any], origin: str) -> Storage:
                 raise UsageError(f"{origin} [storage]: angles is {value!r}; expected true or false")
         else:
             whole(value, key, f"{origin} [storage]", least=1)
-    if raw.get("bits", 8) not in (8, 16):
-        raise UsageError(f"{origin} [storage]: bits is {raw['bits']!r}; expected 8 or 16")
+    if raw.get("bits", Storage.bits) not in (*BITS, 16):
+        few = ", ".join(map(str, BITS))
+        raise UsageError(f"{origin} [storage]: bits is {raw['bits']!r}; expected {few} or 16")
     stimuli = raw.get("stimuli", Storage.stimuli)
     pair_stimuli = raw.get("pair_stimuli", min(Storage.pair_stimuli, stimuli))
     if pair_stimuli > stimuli:

@@ -132,9 +132,11 @@ def _make_cohort(
     for name, values in (("responses", responses), ("synapses", synapses), ("paired", paired)):
         if name in without:
             continue
-        if bits == 8:
-            for suffix, part in zip(("", "_scale", "_offset"), schema.encode(values), strict=True):
-                writer.write(name, name + suffix, part)
+        if bits in schema.BITS:
+            codes, scale, offset = schema.encode(values, bits)
+            writer.write(name, name, codes, {"bits": bits})
+            writer.write(name, name + "_scale", scale)
+            writer.write(name, name + "_offset", offset)
         else:
             writer.write(name, name, values.astype(np.float16))
     if "observables" not in without:

@@ -289,7 +289,10 @@ MISTAKES = {
     ),
     "storage key": (recipe(tail="[storage]\nunit = 3"), "unknown key 'unit'; nearest: units"),
     "storage units": (recipe(tail="[storage]\nunits = 0"), "units is 0"),
-    "storage bits": (recipe(tail="[storage]\nbits = 12"), "bits is 12; expected 8 or 16"),
+    "storage bits": (
+        recipe(tail="[storage]\nbits = 12"),
+        "bits is 12; expected 4, 5, 6, 7, 8 or 16",
+    ),
     "storage populations": (recipe(tail='[storage]\npopulations = "some"'), "'positions' or 'all'"),
     "more pair stimuli than stimuli": (
         recipe(tail="[storage]\nstimuli = 2\npair_stimuli = 3"),
