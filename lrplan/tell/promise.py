@@ -65,7 +65,7 @@ class Promise:
 
 
 def find_promise(
-    virtual: Trajectories, streams: Streams, classifier: Calibrated, *, areas: int
+    virtual: Trajectories, streams: Streams, classifier: Calibrated | None, *, areas: int
 ) -> Promise:
     """Find out what classifiers say of virtual recordings that they did not see.
 
@@ -75,8 +75,8 @@ def find_promise(
         Recordings of a cohort, made as the one that is judged.
     streams : Streams
         Source of folds, classifiers and resamples.
-    classifier : Calibrated
-        Cloned and fitted.
+    classifier : Calibrated or None
+        Cloned and fitted; None takes that of forecasts.
     areas : int
         How many of each organism are told together.
     """

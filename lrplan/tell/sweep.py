@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from lrplan.arguments import generator
-from lrplan.classifiers.bagging import out_of_bag_votes
+from lrplan.classifiers import seeded
 from lrplan.cohort import as_cohort
 from lrplan.errors import UsageError
 from lrplan.measure.design import Design, Schedule
@@ -25,6 +25,7 @@ from lrplan.tell.unseen import (
     check_design,
     check_rules,
     cross_predict,
+    default_classifier,
     draw_streams,
     recorded_whole,
     within_known,
@@ -242,12 +243,10 @@ def _right(
             tested = within_known(t.telling(told), t.organisms, streams, repeat)
             [p] = cross_predict([tested], t.organisms, streams=streams, classifier=classifier)
             return p.right
-        seed = streams.seed("bagging", repeat)
-        votes = out_of_bag_votes(t.features().values, told, t.organisms, seed=seed)
-        right = (kinds[votes.argmax(axis=1)] == told).astype(float)
-        # Those that every tree saw are not tested.
-        right[np.isnan(votes).any(axis=1)] = np.nan
-        return right
+        features = t.features()
+        model = seeded(default_classifier(features), streams.seed("bagging", repeat))
+        model.fit(features.values, told, groups=t.organisms)
+        return (kinds[model.out_of_fold_.argmax(axis=1)] == told).astype(float)
 
     # Tests in folds bring threads of their own.
     with ThreadPoolExecutor(threads() if classifier is None else 1) as pool:

@@ -13,7 +13,7 @@ from lrplan.classifiers import seeded
 from lrplan.classifiers.splits import Splits, count_groups
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
-from lrplan.measure.trajectories import Trajectories
+from lrplan.measure.trajectories import Features, Trajectories
 from lrplan.randomness import Streams
 from lrplan.tell.combine import Probabilities
 from lrplan.threads import threads
@@ -44,12 +44,19 @@ def check_design(design: object) -> None:
         raise UsageError(f"design is {design!r}; expected a Design, such as Design(units=300)")
 
 
+def default_classifier(features: Features) -> Calibrated:
+    """Return the classifier of forecasts and verdicts for such features, not fitted yet."""
+    from lrplan.classifiers.calibrated_trees import calibrated_trees
+
+    return calibrated_trees(sessions=features.sessions, static=features.static)
+
+
 def check_classifier(classifier: object) -> None:
     """Raise `UsageError` for what cannot be cloned and fitted."""
     if not all(hasattr(classifier, n) for n in ("get_params", "fit", "predict_proba")):
         raise UsageError(
             f"classifier is {classifier!r}; expected one as scikit-learn's, such as "
-            "lrplan.classifiers.calibrated_forest.calibrated_forest()"
+            "lrplan.classifiers.calibrated_trees.calibrated_trees(sessions=21, static=3)"
         )
 
 
@@ -141,17 +148,14 @@ def cross_predict(
     streams : Streams
         Seeds the classifiers.
     classifier : Calibrated, optional
-        What to clone and fit.
+        What to clone and fit; by default `calibrated_trees` for the sessions of each test.
 
     Returns
     -------
     list of Probabilities
         For each test; missing where nothing is tested, or training lacks two groups of a rule.
     """
-    from lrplan.classifiers.calibrated_forest import calibrated_forest
-
-    base = calibrated_forest() if classifier is None else classifier
-    features = [t.trajectories.features().values for t in tests]
+    features = [t.trajectories.features() for t in tests]
 
     def predict(task: tuple[int, np.ndarray]) -> np.ndarray:
         place, test = task
@@ -160,9 +164,11 @@ def cross_predict(
         # Choosing settings takes two of each rule.
         if count_groups(y[train], groups[train], kinds).min() < 2:
             return np.full((test.sum(), len(kinds)), np.nan)
+        given = features[place]
+        base = default_classifier(given) if classifier is None else classifier
         model = seeded(base, streams.seed("classifier", *tests[place].purpose))
-        model.fit(features[place][train], y[train], groups=groups[train])
-        return model.predict_proba(features[place][test])
+        model.fit(given.values[train], y[train], groups=groups[train])
+        return model.predict_proba(given.values[test])
 
     tasks = [(place, test) for place, t in enumerate(tests) for test in t.splits]
     out = [np.full((len(groups), len(np.unique(t.trajectories.y))), np.nan) for t in tests]

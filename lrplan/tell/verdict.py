@@ -13,7 +13,6 @@ from sklearn.neighbors import NearestNeighbors
 from lrplan.arguments import generator
 from lrplan.classifiers import seeded
 from lrplan.classifiers.calibrated import Calibrated
-from lrplan.classifiers.calibrated_forest import calibrated_forest
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
@@ -28,7 +27,7 @@ from lrplan.tell.combine import Probabilities
 from lrplan.tell.infer import fit_to, infer_design
 from lrplan.tell.intervals import Interval
 from lrplan.tell.promise import FAMILY, find_promise
-from lrplan.tell.unseen import check_classifier, check_rules
+from lrplan.tell.unseen import check_classifier, check_rules, default_classifier
 from lrplan.terms import POSITIONS
 from lrplan.texts import Line, cell, html, percent, table, text
 
@@ -296,11 +295,11 @@ def score(
     virtual, dropped = made.finite(cohort.name)
     if dropped:
         warnings.append(f"not finite somewhere in the cohort, so left out: {', '.join(dropped)}")
-    base = calibrated_forest() if classifier is None else classifier
-    promise = find_promise(virtual, streams, base, areas=areas)
+    promise = find_promise(virtual, streams, classifier, areas=areas)
     warnings += promise.warnings
-    model = seeded(base, streams.seed("classifier", "all"))
     train = virtual.features()
+    base = default_classifier(train) if classifier is None else classifier
+    model = seeded(base, streams.seed("classifier", "all"))
     model.fit(train.values, virtual.y, groups=virtual.organisms)
     fitted = fit_to(recording, design, streams.rng("cut"))
     fitted = fitted if position == "unknown" else _placed(fitted, position)

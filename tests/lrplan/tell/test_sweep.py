@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from lrplan import Design, Schedule, UsageError, accuracy_by_units, forecast, record, sweep
-from lrplan.classifiers.bagging import out_of_bag_votes
 from lrplan.classifiers.calibrated_forest import calibrated_forest
 from lrplan.measure.observe import observe, observe_cohort, observe_designs
 from lrplan.measure.virtual import draw_key
@@ -169,19 +168,6 @@ def test_shuffled_labels_give_chance(separable):
         for s in range(6)
     ]
     assert abs(np.mean(means) - 0.25) < 0.06
-
-
-def test_votes_come_from_trees_that_did_not_see_the_organism():
-    """Features that name the organism, and nothing else, must tell nothing of its rule."""
-    organisms = np.repeat([f"o{i:02d}" for i in range(40)], 3)
-    rules = np.repeat(np.tile(["a", "b"], 20), 3)
-    values = np.random.default_rng(0).standard_normal((40, 30))[np.arange(120) // 3]
-    p = out_of_bag_votes(values, rules, organisms, seed=0)
-    np.testing.assert_allclose(p.sum(axis=1), 1)
-    right = np.array(["a", "b"])[p.argmax(axis=1)] == rules
-    assert right.mean() < 0.75
-    again = out_of_bag_votes(values, rules, organisms, seed=0)
-    np.testing.assert_array_equal(p, again)
 
 
 def test_same_seed_same_sweep_on_any_number_of_threads(separable, monkeypatch):
