@@ -276,7 +276,8 @@ def words_of(asked: Any) -> tuple[str, ...]:
             continue
         known = {o.name for _, o in all_observables()} | set(families.names())
         if word not in known:
-            raise UsageError(f"unknown observable {word!r}; {nearest(word, known | set(SETS))}")
+            told = nearest(word, known | set(SETS), listing="lrplan list observables")
+            raise UsageError(f"unknown observable {word!r}; {told}")
     return words
 
 
