@@ -156,16 +156,25 @@ def _as_lines(found: Tuning, out: Path, table: Path) -> Iterator[Any]:
             f"Nothing was found for {spec.rule}, {spec.architecture}, {spec.task}: {f.problem}. "
             "The recipe keeps its rate; search another range, in [tune.learning_rate]."
         )
-    for f in found.on_edge:
-        spec = f.cell.spec
-        ends = " and ".join(f"{name} the {end}" for name, end in f.edges.items())
-        yield (
-            f"What was found for {spec.rule}, {spec.architecture}, {spec.task} lies at the edge of "
-            f"the search space: {ends} that was tried. What lies beyond may be better; widen "
-            "[tune]."
-        )
+    yield from _edge_lines(found)
     yield f"{_output.plain(out)}: the recipe with these rates"
     yield f"{_output.plain(table)}: all that was tried"
+
+
+def _edge_lines(found: Tuning) -> Iterator[str]:
+    """Say once for each rule, architecture and task, in however many grids, what is at an edge."""
+    ends: dict[tuple[str, str, str], dict[str, None]] = {}
+    for f in found.on_edge:
+        spec = f.cell.spec
+        mine = ends.setdefault((spec.rule, spec.architecture, spec.task), {})
+        mine.update(dict.fromkeys(f"{name} the {end}" for name, end in f.edges.items()))
+    if ends:
+        yield (
+            "At the edge of the search space, where what lies beyond was not tried and may be "
+            "better (widen [tune]):"
+        )
+    for place, mine in ends.items():
+        yield f"  {', '.join(place)}: {' and '.join(mine)} that was tried"
 
 
 def _row(found: Found) -> tuple[str, ...]:
@@ -208,14 +217,19 @@ def _dry_run(
     _output.note("timing some steps of each kind of network; a minute at most", quiet=quiet)
     with data_in(data):
         found = plan(recipe, out, workers=workers, device=device)
-    cost, search = found.cost, recipe.search
+    cost = found.cost
+    if found.remark:
+        _output.note(found.remark, quiet=quiet)
     if json:
         _output.emit_json(
             {
                 "schema": "lrplan.tune.plan/1",
                 "recipe": recipe.name,
                 "searches": found.searches,
-                "rungs": [{"candidates": c, "organisms": o} for c, o in found.rungs],
+                "rungs": [
+                    {"epochs": e, "candidates": c, "organisms": o}
+                    for e, (c, o) in zip(found.epochs, found.rungs, strict=True)
+                ],
                 "organisms": cost.organisms,
                 "done": cost.done,
                 "device": cost.device,
@@ -226,16 +240,17 @@ def _dry_run(
             }
         )
         return
-    tried = [spec for cell in recipe.cells for spec in cell.tried(1.0, search.draws)]
-    epochs = sorted({spec.epochs for spec in tried})
     _output.show(
         _output.table(
-            f"{recipe.name}: {found.searches:,} rules x architectures x tasks, about "
-            f"{cost.organisms:,} organisms, {cost.done:,} of them finished",
+            f"{recipe.name}: rates are searched for {found.searches:,} combinations of rule, "
+            f"architecture and task; about {cost.organisms:,} organisms, {cost.done:,} of them "
+            "finished",
             ("rung", "epochs", "candidates", "organisms"),
             (
-                (i + 1, ", ".join(str(search.epochs(i, e)) for e in epochs), f"{c:,}", f"{o:,}")
-                for i, (c, o) in enumerate(found.rungs)
+                (i, ", ".join(map(str, epochs)), f"{c:,}", f"{o:,}")
+                for i, (epochs, (c, o)) in enumerate(
+                    zip(found.epochs, found.rungs, strict=True), start=1
+                )
             ),
         ),
         *(time_lines(cost) or ["Nothing is left to train."]),

@@ -544,8 +544,8 @@ class Cohort:
     def info(self) -> dict[str, Any]:
         """Return a summary: what the cohort holds, and what its organisms learned.
 
-        ``final_performance`` is the median over organisms, by task and rule. What the cohort does
-        not hold is None.
+        ``chance``, ``first_performance`` and ``final_performance`` are medians over organisms, by
+        task and rule. What the cohort does not hold is None.
         """
         return info_of(self)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,7 @@ class Search:
     ----------
     rungs : int
         How often candidates are trained, each time longer; the last time as long as the recipe
-        says.
+        says. With too few epochs there are fewer, as `without_repetitions`.
     candidates : int
         Of each rule, architecture and task where the learning rate alone is searched; each
         further setting that is searched adds as many. There are more where a longer list stands
@@ -142,6 +142,15 @@ class Search:
     def epochs(self, rung: int, epochs: int) -> int:
         """Return for how many epochs a rung (from 0) trains, of as many in the recipe."""
         return math.ceil(epochs / self.eta ** (self.rungs - 1 - rung))
+
+    def without_repetitions(self, epochs: int) -> Search:
+        """Return the search without first rungs that would train as long as the next one."""
+        rungs = self.rungs
+        while rungs > 1 and self.epochs(self.rungs - rungs, epochs) == self.epochs(
+            self.rungs - rungs + 1, epochs
+        ):
+            rungs -= 1
+        return replace(self, rungs=rungs)
 
     def kept(self, rung: int, candidates: int) -> int:
         """Return how many of some candidates take part in a rung: two at least, if there are."""

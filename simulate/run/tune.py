@@ -65,10 +65,14 @@ class Plan:
     Parameters
     ----------
     searches : int
-        Rules x architectures x tasks.
+        Combinations of rule, architecture and task, of each grid.
     rungs : list of (int, int)
         Candidates and organisms in each rung; fewer where some diverge, more where all that took
         part do.
+    epochs : list of list of int
+        Epochs of each rung; several where grids differ in them.
+    remark : str
+        Which rungs of the recipe are left out, and why; empty if none are.
     cost : Cost
         Of all organisms that are not finished; those of later rungs are not known before, so
         others like them are counted.
@@ -76,6 +80,8 @@ class Plan:
 
     searches: int
     rungs: list[tuple[int, int]]
+    epochs: list[list[int]]
+    remark: str
     cost: Cost
 
 
@@ -161,6 +167,8 @@ def tune(
         with search.parts.only_writer(search.everything):
             # A search that was killed at its very end has left them behind.
             search.ended = {o: p for o, p in files.items() if stands(p)}
+            if search.remark:
+                reports.note(search.remark)
             if on_start is not None:
                 on_start(search.done(), search.done() + len(search.left()))
             found = search.run(device, workers, reports)
@@ -205,6 +213,8 @@ def plan(
     return Plan(
         len(recipe.cells),
         search.sizes(),
+        [sorted({search.settings.epochs(r, e) for e in search.epochs}) for r in search.rungs],
+        search.remark,
         replace(cost, organisms=cost.organisms + search.done(), done=search.done()),
     )
 
@@ -263,16 +273,31 @@ class _Search:
     """
 
     def __init__(self, recipe: Recipe, parts: FinishedOrganisms) -> None:
-        self.recipe, self.parts, self.settings = recipe, parts, recipe.search
+        self.recipe, self.parts = recipe, parts
         self.cells = recipe.cells
+        draws = recipe.search.draws
+        self.epochs = {spec.epochs for cell in self.cells for spec in cell.tried(1.0, draws)}
+        self.settings = recipe.search.without_repetitions(max(self.epochs))
         self.candidates = [recipe.search.candidates_of(cell.spec) for cell in self.cells]
-        self.rungs = range(recipe.search.rungs)
+        self.rungs = range(self.settings.rungs)
         every = [s for rung in self.rungs for s in self.specs(rung, self.candidates)]
         self.everything = Recipe(recipe.name, tuple(_once(every)), KEPT)
         self.trials: list[Trial] = []
         self.grounds: dict[str, _Ground] = {}
         self.ended: dict[str, Path] = {}
         self.done_work = 0.0
+
+    @property
+    def remark(self) -> str:
+        """Which rungs of the recipe are left out, and why; empty if none are."""
+        asked, left = self.recipe.search.rungs, self.settings.rungs
+        if left == asked:
+            return ""
+        return (
+            f"the recipe's {max(self.epochs)} epochs do not give {asked} rungs of different "
+            f"lengths at eta = {self.settings.eta}; those that would repeat the next one's "
+            f"training are left out, and there are {left}"
+        )
 
     def first(self, rung: int) -> list[list[Candidate]]:
         """Return as many candidates of each cell as take part in a rung."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from lrplan.errors import UsageError
 from lrplan.registry import Registry, nearest
-from lrplan.terms import STORED_OBSERVABLES
+from lrplan.terms import MEASURES, STORED_OBSERVABLES
 
 PAPER = "Nayebi et al., NeurIPS 2020"
 STANDARD = "standard-1"
@@ -276,7 +276,8 @@ def words_of(asked: Any) -> tuple[str, ...]:
             continue
         known = {o.name for _, o in all_observables()} | set(families.names())
         if word not in known:
-            raise UsageError(f"unknown observable {word!r}; {nearest(word, known | set(SETS))}")
+            told = nearest(word, known | set(SETS), listing="lrplan list observables")
+            raise UsageError(f"unknown observable {word!r}; {told}")
     return words
 
 
@@ -326,8 +327,18 @@ def chosen(words: Sequence[str], measures: Sequence[str]) -> list[tuple[Family, 
             if places:
                 out.append((family, places))
         if len(out) == before:
-            raise UsageError(
-                f"the observables {', '.join(words)} hold none of the measure {measure!r}; add "
-                "some, or leave the measure out"
-            )
+            raise UsageError(_none_of(measure, words, measures))
     return out
+
+
+def _none_of(measure: str, words: Sequence[str], measures: Sequence[str]) -> str:
+    """Say that the words name no observable of a measure, and with which measures they go."""
+    fit = measures_with(words, MEASURES)
+    told = f"the observables {', '.join(words)} are of {' and '.join(fit)}, none of {measure}; "
+    if set(fit) <= set(measures):
+        return told + f"take `--measure {','.join(fit)}`, or name observables of {measure}, too"
+    both = ",".join(m for m in MEASURES if m in {*fit, *measures})
+    return told + (
+        f"take `--measure {','.join(fit)}`, or `--measure {both}` with observables of {measure}, "
+        "too"
+    )
