@@ -49,20 +49,33 @@ class _Chosen:
         return np.asarray(found)[..., self.places]
 
     def compute_choices(
-        self, values: np.ndarray, variance: np.ndarray | None, choices: Sequence[Sequence[int]]
+        self,
+        values: np.ndarray,
+        variance: np.ndarray | None,
+        choices: Sequence[Sequence[int]],
+        prepared: dict[Any, Any],
     ) -> Iterator[np.ndarray]:
         """Yield the same of values (level, session, ..., unit) for several choices of sessions.
 
-        Each begins with the first.
+        Each begins with the first. `prepared` holds what families share of these values; the first
+        that needs it puts it there.
         """
-        if self.family.summarise is not None and self.family.of_summary is not None:
-            summary = self.family.summarise(*self._told(values, variance))
+        family = self.family
+        whole, summarise = family.compute, family.summarise
+        told = self._told(values, variance)
+        if family.prepare is not None and family.of_prepared is not None:
+            if family.prepare not in prepared:
+                prepared[family.prepare] = family.prepare(*told)
+            told = (prepared[family.prepare],)
+            whole = summarise = family.of_prepared
+        if summarise is not None and family.of_summary is not None:
+            summary = summarise(*told)
             for places in choices:
-                yield np.asarray(self.family.of_summary(summary, places))[..., self.places]
+                yield np.asarray(family.of_summary(summary, places))[..., self.places]
             return
         for places in choices:
             if len(places) == values.shape[1]:
-                yield self.compute(values, variance)
+                yield np.asarray(whole(*told))[..., self.places]
             else:
                 at = list(places)
                 own = variance
@@ -353,13 +366,17 @@ class Observed:
                 recorded = samples.cut(stacked, units, place)
                 variance = None if noise is None else samples.cut(noise, units, place)
                 own = None if variance is None else variance[:, 0]
+                prepared: dict[Any, Any] = {}
+                scales: dict[Any, np.ndarray] = {}
                 for a in asked:
                     keys, choices = zip(*self._passes(a, first, seen), strict=True)
-                    found = a.compute_choices(recorded, variance, choices)
+                    found = a.compute_choices(recorded, variance, choices, prepared)
                     for key, observed in zip(keys, found, strict=True):
                         self._values[key][u, :, place] = observed
                     if self._design.scaling == "relative":
-                        scale = a.scale(recorded[:, 0], own)
+                        if a.family.scale not in scales:
+                            scales[a.family.scale] = a.scale(recorded[:, 0], own)
+                        scale = scales[a.family.scale]
                         self._scales[first, a.family.name][u, :, place] = scale
 
     def trajectories(self, units: int = 0, noise: int = 0, schedule: int = 0) -> Trajectories:
