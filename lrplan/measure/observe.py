@@ -19,6 +19,7 @@ from lrplan.arguments import generator
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import SCALINGS, Design, Schedule
+from lrplan.measure.kept import keep
 from lrplan.measure.observables import STANDARD, Family, chosen, words_of
 from lrplan.measure.recording import LEARNING, Recording
 from lrplan.measure.trajectories import Trajectories
@@ -333,6 +334,12 @@ class Observed:
             if schedule[0] == first:
                 yield (first, a.family.name, i), [seen.index(c) for c in schedule]
 
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `fill` fills, by names."""
+        values = {f"values {' '.join(map(str, k))}": v for k, v in self._values.items()}
+        return values | {f"scale {a} {b}": v for (a, b), v in self._scales.items()}
+
     def check(self, cohort: Cohort) -> None:
         """Raise `UsageError` if one of the designs lacks what an observable needs."""
 
@@ -454,9 +461,14 @@ def observe_designs(
     observed.check(cohort)
     # In the order on disk, so that each chunk is decoded once.
     order = np.argsort(populations, kind="stable")
-    for measure in design.measures:
-        samples = Samples(cohort, design, measure, populations, key)
-        in_threads(partial(observed.fill, samples, measure), order)
+
+    def fill() -> None:
+        for measure in design.measures:
+            samples = Samples(cohort, design, measure, populations, key)
+            in_threads(partial(observed.fill, samples, measure), order)
+
+    what: dict[str, Sequence[Any]] = {"units": units, "noise": noise, "sessions": sessions}
+    keep(observed, fill, cohort=cohort, design=design, populations=populations, key=key, **what)
     return observed
 
 
