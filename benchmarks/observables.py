@@ -1,8 +1,9 @@
-"""The 45 statistics over a cohort's responses: plain numpy against this engine.
+"""The 45 statistics over a cohort's responses: plain numpy against this engine; and whole sets.
 
 Plain numpy calls one function per statistic, function and layer, that is per population and
 checkpoint, as the obvious code does. The engine takes the same arrays in the same run, on as many
-threads as there are cores and on one, in turns. The results are compared.
+threads as there are cores and on one, in turns. The results are compared. Then populations are
+recorded and observed as a forecast does, decoding and noise included, by several sets.
 
     OMP_NUM_THREADS=1 python benchmarks/observables.py --json observables.json
 """
@@ -19,11 +20,14 @@ from typing import Any
 import numpy as np
 
 import lrplan
-from lrplan.measure.observables import stored_families
+from lrplan.measure.observables import GEOMETRY, STANDARD, stored_families
+from lrplan.measure.observe import Observed
+from lrplan.measure.virtual import Samples
 from lrplan.threads import threads
 
 FUNCTIONS = (lambda x: x, np.abs, np.square)
 MEASURES = ("activity", "weights", "paired")
+STREAMED = (STANDARD, GEOMETRY)
 STATISTICS = {
     "norm": lambda x: np.linalg.norm(x, axis=-1) / np.sqrt(x.shape[-1]),
     "mean": lambda x: np.mean(x, axis=-1),
@@ -69,6 +73,41 @@ def engine(values: np.ndarray, measure: str, workers: int) -> np.ndarray:
         return np.asarray(family.compute(values))
     with ThreadPoolExecutor(workers) as pool:
         return np.concatenate(list(pool.map(family.compute, np.array_split(values, workers))))
+
+
+def streamed(cohort: lrplan.Cohort, chosen: np.ndarray, observables: str, workers: int) -> None:
+    """Record populations of activity and take their observables, as `observe_designs` does."""
+    design = lrplan.Design(observables=observables)
+    sessions = design.schedule.checkpoints(cohort.checkpoints)
+    observed = Observed(cohort, design, chosen, [design.unit_count], [design.noise], [sessions])
+    samples = Samples(cohort, design, "activity", chosen, 0)
+
+    def fill(places: np.ndarray) -> None:
+        for place in places:
+            observed.fill(samples, "activity", int(place))
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(fill, np.array_split(np.arange(len(chosen)), workers)))
+
+
+def per_population(
+    cohort: lrplan.Cohort, chosen: np.ndarray, repeats: int
+) -> dict[str, dict[int, float]]:
+    """Print and return the ms that a population takes, by set of observables and threads."""
+    taken: dict[str, dict[int, list[float]]] = {s: {1: [], threads(): []} for s in STREAMED}
+    for name in STREAMED:
+        streamed(cohort, chosen[:8], name, 1)
+    for _ in range(repeats):
+        for name, by_workers in taken.items():
+            for workers, each in by_workers.items():
+                _, seconds = timed(streamed, cohort, chosen, name, workers)
+                each.append(1e3 * seconds / len(chosen))
+    found = {n: {w: float(np.median(t)) for w, t in by.items()} for n, by in taken.items()}
+    print(f"\nrecording and observing activity of {cohort.stimuli} stimuli, ms per population")
+    print(f"{'set':24s}{'one thread':>14s}{f'{threads()} threads':>14s}")
+    for name, by in found.items():
+        print(f"{name:24s}{by[1]:14.2f}{by[threads()]:14.2f}", flush=True)
+    return found
 
 
 def timed(function: Any, *given: Any) -> tuple[Any, float]:
@@ -119,8 +158,14 @@ def main() -> None:
         print(_line(measure, slow, quick, alone) + f"{apart:14.1e}", flush=True)
     slow, quick, alone = (sum(r[k] for r in rows) for k in ("plain", "engine", "alone"))
     print(_line("all 45", slow, quick, alone))
+    sets = per_population(cohort, chosen, asked.repeats)
     if asked.json:
-        result = {"threads": threads(), "measures": rows, "ratio": slow / quick}
+        result = {
+            "threads": threads(),
+            "measures": rows,
+            "ratio": slow / quick,
+            "ms_per_population": sets,
+        }
         asked.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
     from lrplan.measure.design import Design
     from lrplan.tell.forecast import Forecast
+    from lrplan.tell.kept import Question
 
 EPILOG = """\b
 Examples:
@@ -155,21 +156,40 @@ def design(
     if plot is not None:
         check_plot(plot, force=force)
 
-    import numpy as np
+    from lrplan import open_cohort
+    from lrplan.tell.kept import Question, find_forecast, keep_forecast
 
-    from lrplan import forecast, open_cohort
-
-    opened = open_cohort(cohort, include_unlearned=include_unlearned)
-    asked.schedule.checkpoints(opened.checkpoints)
-    _output.note(f"forecasting from the cohort {opened.name}", quiet=quiet)
-    result = forecast(opened, asked, rng=np.random.default_rng(seed), split=split)
+    question = Question(cohort, asked, seed, split, include_unlearned)
+    key = question.key()
+    found = find_forecast(key)
+    if found is None:
+        result = _forecast(question, quiet=quiet)
+        # What was asked of files that changed meanwhile is no answer to either.
+        if question.key() == key:
+            keep_forecast(key, result)
+    else:
+        _output.note("this forecast was kept; LRPLAN_CACHE=off makes it anew", quiet=quiet)
+        result = found
     if json:
         _output.emit_json(result.to_json())
     else:
         _output.show(*result.lines())
     if plot is not None:
+        opened = open_cohort(cohort, include_unlearned=include_unlearned)
         _output.note(f"drawing {plot}", quiet=quiet)
         save_plot(plot, result, opened, asked, seed, quiet=quiet)
+
+
+def _forecast(question: Question, *, quiet: bool) -> Forecast:
+    import numpy as np
+
+    from lrplan import forecast, open_cohort
+
+    opened = open_cohort(question.cohort, include_unlearned=question.include_unlearned)
+    question.design.schedule.checkpoints(opened.checkpoints)
+    _output.note(f"forecasting from the cohort {opened.name}", quiet=quiet)
+    rng = np.random.default_rng(question.seed)
+    return forecast(opened, question.design, rng=rng, split=question.split)
 
 
 def save_plot(

@@ -14,6 +14,7 @@ import typer
 from lrplan.cli import (
     _output,
     analyse,
+    cache,
     claims,
     cohort,
     design,
@@ -74,6 +75,14 @@ cohorts.command("merge", epilog=cohort.MERGE_EPILOG)(cohort.merge)
 cohorts.command("select", epilog=cohort.SELECT_EPILOG)(cohort.select)
 cohorts.command("import", epilog=cohort.IMPORT_EPILOG)(cohort.import_)
 app.add_typer(cohorts, name="cohort")
+caches = typer.Typer(
+    help="What was computed before and is kept: where, how much; remove it.",
+    epilog=cache.EPILOG,
+    **SETTINGS,
+)
+caches.command("info", epilog=cache.INFO_EPILOG)(cache.info)
+caches.command("clear", epilog=cache.CLEAR_EPILOG)(cache.clear)
+app.add_typer(caches, name="cache")
 
 
 def _show_version(asked: bool) -> None:

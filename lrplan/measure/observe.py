@@ -20,6 +20,7 @@ from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.contrasts import against, together
 from lrplan.measure.design import SCALINGS, Design, Schedule
+from lrplan.measure.kept import keep
 from lrplan.measure.observables import STANDARD, Family, chosen, words_of
 from lrplan.measure.recording import Recording
 from lrplan.measure.trajectories import Trajectories
@@ -57,20 +58,33 @@ class _Chosen:
         return np.asarray(found)[..., self.places]
 
     def compute_choices(
-        self, values: np.ndarray, variance: np.ndarray | None, choices: Sequence[Sequence[int]]
+        self,
+        values: np.ndarray,
+        variance: np.ndarray | None,
+        choices: Sequence[Sequence[int]],
+        prepared: dict[Any, Any],
     ) -> Iterator[np.ndarray]:
         """Yield the same of values (level, session, ..., unit) for several choices of sessions.
 
-        Each begins with the first.
+        Each begins with the first. `prepared` holds what families share of these values; the first
+        that needs it puts it there.
         """
-        if self.family.summarise is not None and self.family.of_summary is not None:
-            summary = self.family.summarise(*self._told(values, variance))
+        family = self.family
+        whole, summarise = family.compute, family.summarise
+        told = self._told(values, variance)
+        if family.prepare is not None and family.of_prepared is not None:
+            if family.prepare not in prepared:
+                prepared[family.prepare] = family.prepare(*told)
+            told = (prepared[family.prepare],)
+            whole = summarise = family.of_prepared
+        if summarise is not None and family.of_summary is not None:
+            summary = summarise(*told)
             for places in choices:
-                yield np.asarray(self.family.of_summary(summary, places))[..., self.places]
+                yield np.asarray(family.of_summary(summary, places))[..., self.places]
             return
         for places in choices:
             if len(places) == values.shape[1]:
-                yield self.compute(values, variance)
+                yield np.asarray(whole(*told))[..., self.places]
             else:
                 at = list(places)
                 own = variance
@@ -348,6 +362,12 @@ class Observed:
             if schedule[0] == first:
                 yield (first, a.family.name, i), [seen.index(c) for c in schedule]
 
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `fill` fills, by names."""
+        values = {f"values {' '.join(map(str, k))}": v for k, v in self._values.items()}
+        return values | {f"scale {a} {b}": v for (a, b), v in self._scales.items()}
+
     def check(self, cohort: Cohort) -> None:
         """Raise `UsageError` if one of the designs lacks what an observable needs."""
 
@@ -382,13 +402,17 @@ class Observed:
                 recorded = samples.cut(stacked, units, place)
                 variance = None if noise is None else samples.cut(noise, units, place)
                 own = None if variance is None else variance[:, 0]
+                prepared: dict[Any, Any] = {}
+                scales: dict[Any, np.ndarray] = {}
                 for a in asked:
                     keys, choices = zip(*self._passes(a, first, seen), strict=True)
-                    found = a.compute_choices(recorded, variance, choices)
+                    found = a.compute_choices(recorded, variance, choices, prepared)
                     for key, observed in zip(keys, found, strict=True):
                         self._values[key][u, :, place] = observed
                     if self._design.scaling == "relative":
-                        scale = a.scale(recorded[:, 0], own)
+                        if a.family.scale not in scales:
+                            scales[a.family.scale] = a.scale(recorded[:, 0], own)
+                        scale = scales[a.family.scale]
                         self._scales[first, a.family.name][u, :, place] = scale
 
     def trajectories(self, units: int = 0, noise: int = 0, schedule: int = 0) -> Trajectories:
@@ -463,9 +487,14 @@ def observe_designs(
     observed.check(cohort)
     # In the order on disk, so that each chunk is decoded once.
     order = np.argsort(populations, kind="stable")
-    for measure in design.measures:
-        samples = Samples(cohort, design, measure, populations, key)
-        in_threads(partial(observed.fill, samples, measure), order)
+
+    def fill() -> None:
+        for measure in design.measures:
+            samples = Samples(cohort, design, measure, populations, key)
+            in_threads(partial(observed.fill, samples, measure), order)
+
+    what: dict[str, Sequence[Any]] = {"units": units, "noise": noise, "sessions": sessions}
+    keep(observed, fill, cohort=cohort, design=design, populations=populations, key=key, **what)
     return observed
 
 

@@ -256,6 +256,21 @@ class ObservableContract(Contract):
                 err_msg=f"of_summary of the sessions {list(places)} is not what compute gives",
             )
 
+    def test_what_families_share_gives_the_same(self) -> None:
+        """A family that shares what is prepared says how, and is what it is alone."""
+        family = families.get(self.name)
+        if family.prepare is None and family.of_prepared is None:
+            raise SkipTest("only families that share what they take")
+        assert family.prepare is not None and family.of_prepared is not None, (
+            "prepare and of_prepared belong together"
+        )
+        values = self._values()
+        told = (values, NOISE * values * values) if family.needs.noise else (values,)
+        found = family.of_prepared(family.prepare(*told))
+        if family.of_summary is not None:
+            found = family.of_summary(found, range(values.shape[1]))
+        np.testing.assert_allclose(found, family.compute(*told), rtol=1e-9, atol=1e-12)
+
     def test_noise_that_is_known_is_taken_off(self) -> None:
         """Told the noise, observables move less with it than told that there is none."""
         family = families.get(self.name)

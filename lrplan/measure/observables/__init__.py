@@ -136,6 +136,10 @@ class Family:
         ``of_summary(summary, places)`` returns what `compute` would of the sessions at those places
         alone, which increase from 0. One summary then serves all schedules of a sweep that begin
         with the same session.
+    prepare, of_prepared : callable, optional
+        What several families take of the same recording, once for all that name the same
+        ``prepare``: it takes what `compute` takes, and ``of_prepared(prepared)`` returns what
+        `summarise` would, or `compute` where there is no summary.
     """
 
     name: str
@@ -149,6 +153,8 @@ class Family:
     compute_total: Callable[[Any, int], Any] | None = None
     summarise: Callable[..., Any] | None = None
     of_summary: Callable[[Any, Sequence[int]], Any] | None = None
+    prepare: Callable[..., Any] | None = None
+    of_prepared: Callable[[Any], Any] | None = None
 
 
 families: Registry[Family] = Registry(

@@ -25,17 +25,30 @@ ROUNDING = 1e-12
 """What equal numbers may differ by, as a share of them, since their mean is rounded."""
 
 
+def namespace(values: Any) -> Any:
+    """Return the array API's functions for values, without a search where they are numpy's."""
+    return np if isinstance(values, np.ndarray | np.generic) else array_namespace(values)
+
+
+def average(values: Any, axis: int = -1, *, keepdims: bool = False) -> Any:
+    """Return the mean over an axis; numpy's own takes three times as long on few numbers."""
+    if isinstance(values, np.ndarray):
+        total: Any = values.sum(axis=axis, keepdims=keepdims)
+        return total / values.shape[axis]
+    return namespace(values).mean(values, axis=axis, keepdims=keepdims)
+
+
 def deviations(values: Any) -> tuple[Any, Any]:
     """Return values less their mean over the last axis, and the mean square of that.
 
     Equal values have a mean square of 0, not that of rounding.
     """
-    xp = array_namespace(values)
+    xp = namespace(values)
     n = values.shape[-1]
-    out = values - xp.mean(values, axis=-1, keepdims=True)
+    out = values - average(values, axis=-1, keepdims=True)
     square = xp.vecdot(out, out) / n
     least = ROUNDING**2 / n * xp.vecdot(values, values)
-    return out, xp.where(square > least, square, xp.zeros_like(square))
+    return out, xp.where(square > least, square, 0.0)
 
 
 def ratio(over: Any, under: Any, measured: Any) -> Any:
@@ -43,40 +56,27 @@ def ratio(over: Any, under: Any, measured: Any) -> Any:
 
     `under` is `measured` less the noise: so little may be noise alone.
     """
-    xp = array_namespace(under)
+    xp = namespace(under)
     seen = under > LEAST_SIGNAL * measured
-    return xp.where(seen, over / xp.where(seen, under, xp.ones_like(under)), xp.zeros_like(under))
+    return xp.where(seen, over / xp.where(seen, under, 1.0), 0.0)
 
 
 def root(squares: Any) -> Any:
     """Return the square root, of what noise made negative 0."""
-    xp = array_namespace(squares)
-    return xp.sqrt(xp.where(squares > 0, squares, xp.zeros_like(squares)))
+    xp = namespace(squares)
+    return xp.sqrt(xp.where(squares > 0, squares, 0.0))
 
 
 def clipped(values: Any, low: float, high: float) -> Any:
     """Return values within the range that what they estimate can have."""
-    return array_namespace(values).clip(values, low, high)
+    if isinstance(values, np.ndarray):
+        return np.minimum(np.maximum(values, low), high)
+    return namespace(values).clip(values, low, high)
 
 
 def transposed(values: Any) -> Any:
     """Swap the last two axes."""
-    return array_namespace(values).matrix_transpose(values)
-
-
-def smoothed(v: Any) -> Any:
-    """Return variances (..., stimulus, unit) as products of one of each stimulus and of each unit.
-
-    Their means over units and over stimuli, which is all that second moments need, stay. Single
-    variances, which are estimated from few trials or from the response itself and whose squares and
-    products with responses enter moments of the fourth order, become far less noisy.
-    """
-    if v.shape[-2] == 1 or v.shape[-1] == 1:
-        return v
-    xp = array_namespace(v)
-    stimuli, units = xp.mean(v, axis=-1, keepdims=True), xp.mean(v, axis=-2, keepdims=True)
-    mean = xp.mean(units, axis=-1, keepdims=True)
-    return stimuli * units / xp.where(mean > 0, mean, xp.ones_like(mean))
+    return namespace(values).matrix_transpose(values)
 
 
 def weighed(v: Any, values: Any, mean: Any, axis: int) -> Any:
@@ -84,17 +84,10 @@ def weighed(v: Any, values: Any, mean: Any, axis: int) -> Any:
 
     A variance that is the same along it has an axis of 1 and is taken out of the mean.
     """
-    xp = array_namespace(values)
+    xp = namespace(values)
     if v.shape[axis] == 1:
         return xp.squeeze(v, axis=axis) * mean
     return xp.mean(v * values, axis=axis)
-
-
-def crossed(v: Any, values: Any) -> Any:
-    """Return the sum over columns of v, in one row, times values, in another: (..., row, row)."""
-    if v.shape[-1] == 1:
-        return v * array_namespace(values).sum(values, axis=-1)[..., None, :]
-    return v @ transposed(values)
 
 
 class Spread(NamedTuple):
@@ -110,10 +103,8 @@ class Spread(NamedTuple):
         tr(G)^2, which is not the square of a noisy `trace`.
     measured_trace, measured_squares : array (...)
         The first two with the noise.
-    energy : array (..., column)
-        The sum of squares of each column.
-    energy_noise : array (..., column)
-        The variance that noise gives to `energy`.
+    energy_noise : array (...)
+        The variance that noise gives to the sum of squares of a column, mean over columns.
     """
 
     gram: Any
@@ -122,65 +113,109 @@ class Spread(NamedTuple):
     trace_squared: Any
     measured_trace: Any
     measured_squares: Any
-    energy: Any
     energy_noise: Any
 
 
-def spread(x: Any, v: Any, *, centred: bool) -> Spread:
+def spread(x: Any, v: Any) -> Spread:
     """Return the Gram matrix of rows and its moments, without noise.
 
     Parameters
     ----------
     x : array (..., row, column)
-        Noisy values, centred over rows if `centred`.
+        Noisy values.
     v : array (..., row, column)
-        Variance of the noise before it was centred; axes along which it is the same may be of 1.
+        Variance of the noise; axes along which it is the same may be of 1.
+    """
+    xp = namespace(x)
+    square = x * x
+    return spread_of(
+        x @ transposed(x) / x.shape[-1],
+        average(square, axis=-2),
+        weighted=xp.mean(v * square, axis=(-2, -1)),
+        rows=average(v, axis=-1),
+        columns=average(v, axis=-2),
+        squares=xp.mean(v * v, axis=(-2, -1)),
+        centred=False,
+    )
+
+
+def spread_of(
+    measured: Any,
+    mean_square: Any,
+    *,
+    weighted: Any,
+    rows: Any,
+    columns: Any,
+    squares: Any,
+    centred: bool,
+) -> Spread:
+    """Return the moments of a Gram matrix, without noise, from those of noisy x.
+
+    Parameters
+    ----------
+    measured : array (..., row, row)
+        x x^T / columns.
+    mean_square : array (..., column)
+        Mean of x^2 over rows.
+    weighted, squares : array (...)
+        Means of v x^2 and of v^2 over rows and columns; v is the variance of the noise, before x
+        was centred.
+    rows : array (..., row or 1)
+        Mean of v over columns.
+    columns : array (..., column or 1)
+        Mean of v over rows.
     centred : bool
-        Whether the mean over rows was taken off, and a part of the noise with it.
+        Whether the mean over rows was taken off x, and a part of the noise with it.
 
     Notes
     -----
     A column x = s + e has noise of the covariance N = H diag(v) H, H = 1 - 1/rows or 1. Then |x|^2
     is |s|^2 + tr N on average, with the variance 4 s^T N s + 2 |N|^2, and the elements of x x^T
     have variances of 2 |s|^2 tr N + 2 s^T N s + (tr N)^2 + |N|^2 together, all for normal noise.
-    The unknown s^T N s is x^T N x - |N|^2 on average.
+    The unknown s^T N s is x^T N x - |N|^2 on average. Of all these the mean over columns is taken.
     """
-    xp = array_namespace(x)
-    rows, columns = x.shape[-2:]
-    total = rows * xp.mean(v, axis=-2)
-    twice = rows * xp.mean(v * v, axis=-2)
-    square = x * x
-    mean_square = xp.mean(square, axis=-2)
-    size = rows * mean_square
-    weighted = rows * weighed(v, square, mean_square, -2)
-    lost = (xp.mean(v, axis=-1))[..., None] * xp.eye(rows, dtype=x.dtype, device=x.device)
+    xp = namespace(measured)
+    number, width = measured.shape[-1], mean_square.shape[-1]
+    size = number * average(mean_square, axis=-1)
+    mean_column, square_column = average(columns, axis=-1), average(columns * columns, axis=-1)
+    # Means of tr N, (tr N)^2, |x|^2 tr N and |N|^2 over columns.
+    h = 1 - 1 / number if centred else 1.0
+    total, total_squared = h * number * mean_column, (h * number) ** 2 * square_column
+    crossed = h * number**2 * mean_product(mean_square, columns)
+    twice = number * squares
     if centred:
-        lost = lost - xp.mean(lost, axis=-1, keepdims=True)
-        lost = lost - xp.mean(lost, axis=-2, keepdims=True)
-        twice = (1 - 2 / rows) * twice + (total / rows) ** 2
-        total = (1 - 1 / rows) * total
-    measured = x @ transposed(x) / columns
+        twice = (1 - 2 / number) * twice + square_column
+    lost = rows[..., None] * xp.eye(number, dtype=measured.dtype, device=measured.device)
+    if centred:
+        lost = lost - average(lost, axis=-1, keepdims=True)
+        lost = lost - average(lost, axis=-2, keepdims=True)
     gram = measured - lost
-    energy_noise = 4 * weighted - 2 * twice
-    off_squares = 2 * size * total + 2 * weighted - total * total - twice
-    squares = xp.sum(gram * gram, axis=(-2, -1))
-    trace = xp.mean(size - total, axis=-1)
+    energy_noise = 4 * number * weighted - 2 * twice
+    off_squares = 2 * crossed + 2 * number * weighted - total_squared - twice
+    trace = size - total
     return Spread(
         gram=gram,
         trace=trace,
-        squares=squares - xp.sum(off_squares, axis=-1) / columns**2,
-        trace_squared=trace * trace - xp.sum(energy_noise, axis=-1) / columns**2,
-        measured_trace=xp.mean(size, axis=-1),
+        squares=xp.sum(gram * gram, axis=(-2, -1)) - off_squares / width,
+        trace_squared=trace * trace - energy_noise / width,
+        measured_trace=size,
         measured_squares=xp.sum(measured * measured, axis=(-2, -1)),
-        energy=size - total,
         energy_noise=energy_noise,
     )
+
+
+def mean_product(values: Any, weights: Any) -> Any:
+    """Return the mean over the last axis of values times weights, which may have one of 1 there."""
+    xp = namespace(values)
+    if weights.shape[-1] == 1:
+        return average(values, axis=-1) * weights[..., 0]
+    return xp.vecdot(values, weights) / values.shape[-1]
 
 
 def participation(found: Spread, most: int) -> Any:
     """Return tr(G)^2 / tr(G^2), from 1 to `most`; 0 where nothing is seen."""
     value = ratio(found.trace_squared, found.squares, found.measured_squares)
-    xp = array_namespace(value)
+    xp = namespace(value)
     return xp.where(value == 0, value, clipped(value, 1, max(most, 1)))
 
 
@@ -189,18 +224,20 @@ def variation(energy: Any, noise: Any, measured: Any) -> Any:
 
     Parameters
     ----------
-    energy, noise : array (..., column)
-        And the variance that noise gives each.
+    energy : array (..., column)
+        Without noise.
+    noise : array (...)
+        The variance that noise gives each, mean over columns.
     measured : array (...)
         Their mean with the noise; where 25% of it or less is signal, 0 is returned.
     """
-    xp = array_namespace(energy)
-    mean = xp.mean(energy, axis=-1)
+    xp = namespace(energy)
+    mean = average(energy, axis=-1)
     centred = energy - mean[..., None]
-    variance = xp.mean(centred * centred, axis=-1) - xp.mean(noise, axis=-1)
+    variance = xp.vecdot(centred, centred) / energy.shape[-1] - noise
     seen = mean > LEAST_SHARE * measured
-    found = root(variance) / xp.where(seen, mean, xp.ones_like(mean))
-    return xp.where(seen, found, xp.zeros_like(found))
+    found = root(variance) / xp.where(seen, mean, 1.0)
+    return xp.where(seen, found, 0.0)
 
 
 def correlation(
@@ -211,12 +248,12 @@ def correlation(
     Parameters
     ----------
     x, y : array (..., column)
-    noise_x, noise_y, shared : array (..., column)
-        The variances and the covariance that noise gives to x and y.
+    noise_x, noise_y, shared : array (...)
+        The variances and the covariance that noise gives to x and y, means over columns.
     """
     (x, raw_x), (y, raw_y) = deviations(x), deviations(y)
-    both = (x * y).mean(axis=-1) - shared.mean(axis=-1)
-    return cosine(both, raw_x - noise_x.mean(axis=-1), raw_y - noise_y.mean(axis=-1), raw_x, raw_y)
+    both = np.vecdot(x, y) / x.shape[-1] - shared
+    return cosine(both, raw_x - noise_x, raw_y - noise_y, raw_x, raw_y)
 
 
 def cosine(

@@ -17,9 +17,10 @@ from lrplan.measure.observables import Observable
 from lrplan.measure.observables._noise import (
     LEAST_SHARE,
     ROUNDING,
+    average,
+    clipped,
     correlation,
     cosine,
-    deviations,
     ratio,
     root,
     weighed,
@@ -107,7 +108,7 @@ def path(
     t: np.ndarray,
     v: np.ndarray,
     *,
-    smooth: np.ndarray | None = None,
+    smooth_squares: np.ndarray | None = None,
 ) -> Path:
     """Return the path of values.
 
@@ -119,46 +120,67 @@ def path(
         Changes since then, as `changed` returns them.
     v : array (..., session or 1, value or 1) of float64
         The variance of the noise of each value.
-    smooth : array (..., session or 1, value or 1), optional
-        The same as `smoothed` makes it, for its squares.
+    smooth_squares : array (..., session), optional
+        Mean squares of the variances of the noise of changes, from variances that were made smooth;
+        by default of those that `v` gives.
     """
     sessions, number = t.shape[-2:]
-    noise = np.broadcast_to(v.mean(axis=-1), t.shape[:-1])
+    noise = np.broadcast_to(average(v, axis=-1), t.shape[:-1])
     later = np.arange(sessions) > 0
     shared = noise[..., :1, None] * (later[:, None] & later)
     own = noise[..., None] * (np.eye(sessions) * later)
     w = changed_noise(v, sessions, 1)
-    w_smooth = w if smooth is None else changed_noise(smooth, sessions, 1)
-    kurtosis, skew = _shape(t, w, w_smooth)
+    if smooth_squares is None:
+        smooth_squares = average(w * w, axis=-1)
+    products = t @ np.swapaxes(t, -1, -2) / number
+    mean = average(t, axis=-1)
+    squares = np.diagonal(products, axis1=-2, axis2=-1)
+    kurtosis, skew = _shape(t - mean[..., None], squares, w, smooth_squares)
     return Path(
-        products=t @ np.swapaxes(t, -1, -2) / number - shared - own,
+        products=products - shared - own,
         with_first=(t @ np.swapaxes(first, -1, -2))[..., 0] / number + noise[..., :1] * later,
-        square_first=(first * first).mean(axis=(-2, -1)) - noise[..., 0],
-        means=first.mean(axis=-1) + t.mean(axis=-1),
+        square_first=np.vecdot(first, first)[..., 0] / number - noise[..., 0],
+        means=average(first, axis=-1) + mean,
         noise=noise,
         number=number,
         since=np.stack([kurtosis, skew], axis=-1),
     )
 
 
-def _shape(t: np.ndarray, w: np.ndarray, smooth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return kurtosis and skewness of changes (..., value) whose noise has the variance w.
+def _shape(
+    c: np.ndarray, squares: np.ndarray, w: np.ndarray, smooth_squares: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return kurtosis and skewness of changes whose noise has the variance w.
 
+    Parameters
+    ----------
+    c : array (..., value)
+        Changes less their mean.
+    squares : array (...)
+        Mean squares of the changes.
+    w : array (..., value or 1)
+        The variance of their noise.
+    smooth_squares : array (...)
+        As in `path`.
+
+    Notes
+    -----
     E m4 = mu4 + 6 mean(t^2 w) + 3 mean(w^2) and E m3 = mu3 + 3 mean(t w), for symmetric noise.
     """
-    number = t.shape[-1]
-    c, raw = deviations(t)
+    number = c.shape[-1]
     c2 = c * c
-    variance = raw - w.mean(axis=-1)
-    third = np.vecdot(c2, c) / number - 3 * weighed(w, c, np.zeros_like(raw), -1)
-    fourth = np.vecdot(c2, c2) / number - 6 * weighed(w, c2, raw, -1)
-    fourth += 3 * (smooth * smooth).mean(axis=-1)
+    raw = np.vecdot(c, c) / number
+    # Equal changes leave rounding.
+    raw = np.where(raw > ROUNDING**2 * squares, raw, 0)
+    variance = raw - average(w, axis=-1)
+    third = np.vecdot(c2, c) / number - 3 * weighed(w, c, 0 * raw, -1)
+    fourth = np.vecdot(c2, c2) / number - 6 * weighed(w, c2, raw, -1) + 3 * smooth_squares
     # In units of the measured size: a tiny change has no fourth power.
     seen = variance > LEAST_SHARE * raw
     sd = np.sqrt(np.where(seen, variance, 1))
-    kurtosis = np.where(seen, np.clip(fourth / sd**2 / sd**2, 1, number), 0)
+    kurtosis = np.where(seen, clipped(fourth / sd**2 / sd**2, 1, number), 0)
     most = number**0.5
-    return kurtosis, np.where(seen, np.clip(third / sd**2 / sd, -most, most), 0)
+    return kurtosis, np.where(seen, clipped(third / sd**2 / sd, -most, most), 0)
 
 
 def of_path(found: Path, places: Sequence[int]) -> np.ndarray:
@@ -209,7 +231,7 @@ def of_path(found: Path, places: Sequence[int]) -> np.ndarray:
         cosine(with_previous, own, own[..., before], raw_own, raw_own[..., before]),
         step,
         travel,
-        np.clip(ratio(root(travel), way, np.zeros_like(way)), 0, 1),
+        clipped(ratio(root(travel), way, 0.0), 0, 1),
         turn,
         persistence,
         change,
@@ -224,8 +246,10 @@ class Energy(NamedTuple):
 
     Parameters
     ----------
-    values, noise : array (..., column)
-        And the variance that noise gives to each.
+    values : array (..., column)
+        Without noise.
+    noise : array (...)
+        The variance that noise gives to each, mean over columns.
     measured : array (...)
         Their mean with the noise.
     """
@@ -235,27 +259,15 @@ class Energy(NamedTuple):
     measured: np.ndarray
 
 
-def energy(x: np.ndarray, v: np.ndarray, *, tuned: bool = False) -> Energy:
-    """Return the mean squares over rows of x (..., row, column), which are centred if `tuned`."""
-    rows = x.shape[-2]
-    lost, twice = v.mean(axis=-2), (v * v).mean(axis=-2)
-    if tuned:
-        twice = (1 - 2 / rows) * twice + lost**2 / rows
-        lost = (1 - 1 / rows) * lost
+def energy(x: np.ndarray, v: np.ndarray) -> Energy:
+    """Return the mean squares over rows of x (..., row, column)."""
     square = x * x
-    raw = square.mean(axis=-2)
-    noise = (4 * weighed(v, square, raw, -2) - 2 * twice) / rows
-    return Energy(raw - lost, noise, raw.mean(axis=-1))
+    raw = average(square, axis=-2)
+    noise = (4 * (v * square).mean(axis=(-2, -1)) - 2 * (v * v).mean(axis=(-2, -1))) / x.shape[-2]
+    return Energy(raw - average(v, axis=-2), noise, average(raw, axis=-1))
 
 
-def relation(
-    change: Energy,
-    t: np.ndarray,
-    first: np.ndarray,
-    v: np.ndarray,
-    *,
-    tuned: bool = False,
-) -> np.ndarray:
+def relation(change: Energy, t: np.ndarray, first: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Return how a column's change goes with its first energy: their correlation over columns.
 
     Parameters
@@ -266,25 +278,25 @@ def relation(
         Changes since the first session.
     first, v : array (..., 1, row, column)
         The first session, and the variance of its noise.
-    tuned : bool, default False
-        Whether the first energy is that of what differs between rows.
 
     Notes
     -----
     Both hold the first session's noise. With K rows it gives the mean squares |t|^2 / K and
-    |first|^2 / K a covariance of (-4 sum v t first + 2 h sum v^2) / K^2, h = 1, or 1 - 1/K if
-    tuned, and the measured sum v t first is less than the true one by h sum v^2.
+    |first|^2 / K a covariance of (-4 sum v t first + 2 sum v^2) / K^2, and the measured
+    sum v t first is less than the true one by sum v^2.
     """
-    rows = t.shape[-2]
-    h = 1 - 1 / rows if tuned else 1.0
-    c = first - first.mean(axis=-2, keepdims=True) if tuned else first
-    own = energy(c, v, tuned=tuned)
-    shared = (-4 * ((v * c) * t).mean(axis=-2) - 2 * h * (v * v).mean(axis=-2)) / rows
+    own = energy(first, v)
+    both = ((v * first) * t).mean(axis=(-2, -1))
+    shared = (-4 * both - 2 * (v * v).mean(axis=(-2, -1))) / t.shape[-2]
     return related(change, own.values, own.noise, shared)
 
 
 def related(change: Energy, first: np.ndarray, noise: np.ndarray, shared: np.ndarray) -> np.ndarray:
-    """Return the correlation of a change's energy with what was first; 0 in the first session."""
+    """Return the correlation of a change's energy with what was first; 0 in the first session.
+
+    `first` is (..., 1, column); `noise` (..., 1) and `shared` (..., session) are its variance and
+    the covariance by noise, means over columns.
+    """
     found = correlation(change.values, first, noise_x=change.noise, noise_y=noise, shared=shared)
     found[..., 0] = 0
     return found

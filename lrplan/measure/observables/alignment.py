@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lrplan.measure.observables import Family, Needs, Observable, families
-from lrplan.measure.observables._noise import first_and_previous, root_mean_square, smoothed, spread
+from lrplan.measure.observables._noise import first_and_previous
+from lrplan.measure.observables._responses import Responses, scale
 
 OBSERVABLES = (
     Observable("alignment_first", 0, "linear CKA with the first session"),
@@ -38,10 +39,14 @@ class Grams(NamedTuple):
 
 def summarise(values: np.ndarray, noise: np.ndarray) -> Grams:
     """Return what `of_summary` needs of responses (..., session, stimulus, unit)."""
-    a, v = values.astype(np.float64), smoothed(noise.astype(np.float64))
-    found = spread(a - a.mean(axis=-2, keepdims=True), v, centred=True)
-    flat = found.gram.reshape(*found.gram.shape[:-2], -1)
-    return Grams(flat, found.squares, found.measured_squares)
+    return of_responses(Responses(values, noise))
+
+
+def of_responses(found: Responses) -> Grams:
+    """Return what `summarise` does."""
+    spread = found.spread
+    flat = spread.gram.reshape(*spread.gram.shape[:-2], -1)
+    return Grams(flat, spread.squares, spread.measured_squares)
 
 
 def of_summary(found: Grams, places: Sequence[int]) -> np.ndarray:
@@ -69,10 +74,12 @@ families.add(
         measure="activity",
         observables=OBSERVABLES,
         compute=compute,
-        scale=lambda values, noise: root_mean_square(values, noise, (-2, -1)),
+        scale=scale,
         cites="Kornblith et al., ICML 2019, arXiv 1905.00414",
         needs=Needs(trajectory=True, sessions=2, stimuli=2, units=2, noise=True),
         summarise=summarise,
         of_summary=of_summary,
+        prepare=Responses,
+        of_prepared=of_responses,
     ),
 )

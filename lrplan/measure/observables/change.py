@@ -13,27 +13,25 @@ import numpy as np
 
 from lrplan.measure.observables import Family, Needs, Observable, families
 from lrplan.measure.observables._noise import (
+    average,
+    clipped,
+    mean_product,
     participation,
     ratio,
-    root_mean_square,
-    smoothed,
-    spread,
+    transposed,
     variation,
-    weighed,
 )
 from lrplan.measure.observables._path import (
+    Energy,
     Path,
-    changed,
-    changed_noise,
-    energy,
     flat,
     flat_noise,
     observables,
     of_path,
     path,
     related,
-    relation,
 )
+from lrplan.measure.observables._responses import Moments, Noise, Responses, Term, scale
 
 OBSERVABLES = (
     *observables("change", "responses"),
@@ -62,31 +60,68 @@ class Changes(NamedTuple):
 
 def summarise(values: np.ndarray, noise: np.ndarray) -> Changes:
     """Return what `of_summary` needs of responses (..., session, stimulus, unit)."""
-    a, each = values.astype(np.float64), noise.astype(np.float64)
-    v = smoothed(each)
-    stimuli = a.shape[-2]
-    first, first_noise = a[..., :1, :, :], v[..., :1, :, :]
-    t, w = changed(a, 2), changed_noise(v, a.shape[-3], 2)
-    mean = t.mean(axis=-2)
-    tuned = spread(t - mean[..., None, :], w, centred=True)
-    whole = energy(t, w)
-    common = (mean * mean - w.mean(axis=-2) / stimuli).mean(axis=-1)
-    # The first session's noise e is in both: cov(mean |t - e|^2, mean e) = -2 mean t v / K.
-    shared = -2 * weighed(first_noise, t, mean, -2) / stimuli
-    since = [
-        participation(tuned, stimuli - 1),
-        np.clip(ratio(common, whole.values.mean(axis=-1), whole.measured), 0, 1),
-        variation(whole.values, whole.noise, whole.measured),
-        relation(whole, t, first, first_noise, tuned=True),
-        related(whole, first.mean(axis=-2), first_noise.mean(axis=-2) / stimuli, shared),
+    return of_responses(Responses(values, noise))
+
+
+def of_responses(found: Responses) -> Changes:
+    """Return what `summarise` does."""
+    since = found.change()
+    first = flat(found.values[..., :1, :, :], 2)
+    t = flat(found.values, 2) - first
+    energy = _energy(since)
+    common = average(since.mean * since.mean - since.noise.over_stimuli / found.stimuli, axis=-1)
+    statistics = [
+        participation(since.spread, found.stimuli - 1),
+        clipped(ratio(common, average(energy.values, axis=-1), energy.measured), 0, 1),
+        variation(energy.values, energy.noise, energy.measured),
+        *_related(found, energy, t),
     ]
     whole_path = path(
-        flat(first, 2),
-        flat(t, 2),
-        flat_noise(each, a.shape[-2:]),
-        smooth=flat_noise(v, a.shape[-2:]),
+        first,
+        t,
+        flat_noise(found.variance, found.values.shape[-2:]),
+        smooth_squares=since.noise.squares,
     )
-    return Changes(whole_path, np.stack(since, axis=-1))
+    return Changes(whole_path, np.stack(statistics, axis=-1))
+
+
+def _energy(since: Moments) -> Energy:
+    """Return units' mean square changes, without noise."""
+    lost = since.noise.over_stimuli
+    weighed = average(since.tuned_noise) + mean_product(since.mean * since.mean, lost)
+    weighed = weighed + 2 * mean_product(since.mean, since.centred_noise)
+    noise = (4 * weighed - 2 * since.noise.squares) / since.stimuli
+    return Energy(since.whole - lost, noise, average(since.whole, axis=-1))
+
+
+def _related(found: Responses, energy: Energy, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return correlations over units of their change with their first tuning and first mean.
+
+    Both hold the first session's noise e, of variance v. With K stimuli it gives mean_k T^2 and the
+    variance over stimuli a covariance of (-4 sum v c T + 2 h sum v^2) / K^2, h = 1 - 1/K, and the
+    measured sum v c T is less than the true one by h sum v^2. With the mean over stimuli it is
+    cov(mean_k |T - e|^2, mean_k e) = -2 mean_k v T / K.
+    """
+    stimuli, h = found.stimuli, 1 - 1 / found.stimuli
+    [(p, q)] = found.noise.terms
+    noise = Noise([Term(p[..., :1, :], q[..., :1, :])])
+    c = found.centred[..., :1, :, :]
+    v = noise.terms[0].stimuli[..., None] * noise.terms[0].units[..., None, :]
+    weights = np.concatenate([v * c, np.broadcast_to(v, c.shape)], axis=-3)
+    with_tuning, with_rate = np.moveaxis(t @ transposed(flat(weights, 2)) / t.shape[-1], -1, 0)
+    lost = noise.over_stimuli
+    own_noise = 4 * (v * c * c).mean(axis=(-2, -1)) - 2 * (1 - 2 / stimuli) * noise.squares
+    own_noise = own_noise - 2 * average(lost * lost, axis=-1) / stimuli
+    tuning = related(
+        energy,
+        found.tuned[..., :1, :] - h * lost,
+        own_noise / stimuli,
+        (-4 * with_tuning - 2 * h * noise.squares) / stimuli,
+    )
+    rate = related(
+        energy, found.mean[..., :1, :], average(lost, axis=-1) / stimuli, -2 * with_rate / stimuli
+    )
+    return tuning, rate
 
 
 def of_summary(found: Changes, places: Sequence[int]) -> np.ndarray:
@@ -118,10 +153,12 @@ families.add(
         measure="activity",
         observables=OBSERVABLES,
         compute=compute,
-        scale=lambda values, noise: root_mean_square(values, noise, (-2, -1)),
+        scale=scale,
         cites="Driscoll et al., Cell 2017; Henaff et al., Nature Communications 2021",
         needs=Needs(trajectory=True, tracked=True, sessions=2, stimuli=2, units=2, noise=True),
         summarise=summarise,
         of_summary=of_summary,
+        prepare=Responses,
+        of_prepared=of_responses,
     ),
 )

@@ -60,7 +60,7 @@ def summarise(values: np.ndarray, noise: np.ndarray) -> Changes:
     measured = (t * t).mean(axis=(-3, -2, -1))
     common = (mean * mean - mean_noise).mean(axis=(-2, -1))
     whole = measured - w.mean(axis=(-3, -2, -1))
-    rank = participation(spread(mean, mean_noise, centred=False), min(post, pre))
+    rank = participation(spread(mean, mean_noise), min(post, pre))
     since = np.stack([rank, np.clip(ratio(common, whole, measured), 0, 1)], axis=-1)
     return Changes(
         path(flat(j[..., :1, :, :, :], 3), flat(t, 3), flat_noise(v, j.shape[-3:])), since

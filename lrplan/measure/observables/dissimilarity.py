@@ -12,12 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lrplan.measure.observables import Family, Needs, Observable, families
-from lrplan.measure.observables._noise import (
-    crossed,
-    first_and_previous,
-    root_mean_square,
-    smoothed,
-)
+from lrplan.measure.observables._noise import average, first_and_previous, transposed
+from lrplan.measure.observables._responses import Responses, scale
 
 OBSERVABLES = (
     Observable("dissimilarity_first", 0, "correlation of dissimilarities with the first session's"),
@@ -52,35 +48,37 @@ def summarise(values: np.ndarray, noise: np.ndarray) -> Distances:
     estimated from noisy differences. That two pairs with a stimulus in common share a part of it,
     which their mean takes off, is left out: squares are a little too small at much noise.
     """
-    a, v = values.astype(np.float64), smoothed(noise.astype(np.float64))
-    stimuli, units = a.shape[-2:]
-    v = np.broadcast_to(v, (*v.shape[:-2], stimuli, v.shape[-1]))
-    one, two = np.triu_indices(stimuli, 1)
-    squares = a * a
-    turned = np.swapaxes(a, -1, -2)
-    mean_square = squares.mean(axis=-1)
-    lost = v.mean(axis=-1)
-    product = (a @ turned / units)[..., one, two]
-    found = mean_square[..., one] + mean_square[..., two] - 2 * product
-    of_one = crossed(v, squares)
-    own = np.diagonal(of_one, axis1=-2, axis2=-1)
-    mixed = (v * a) @ turned
-    # sum over units of (v1 + v2) (a1 - a2)^2 and of (v1 + v2)^2.
-    weighted = (
-        (own[..., one] + own[..., two])
-        + (of_one[..., one, two] + of_one[..., two, one])
-        - 2 * (mixed[..., one, two] + mixed[..., two, one])
-    )
-    both = (v @ np.swapaxes(v, -1, -2)) * (units / v.shape[-1])
-    twice = both[..., one, one] + both[..., two, two] + 2 * both[..., one, two]
-    spurious = (4 * weighted - 2 * twice) / units**2
-    d = found - lost[..., one] - lost[..., two]
-    centred = d - d.mean(axis=-1, keepdims=True)
-    measured = (centred * centred).mean(axis=-1)
+    return of_responses(Responses(values, noise))
+
+
+def of_responses(found: Responses) -> Distances:
+    """Return what `summarise` does."""
+    one, two = np.triu_indices(found.stimuli, 1)
+    [(p, q)] = found.noise.terms
+    p = np.broadcast_to(p, (*p.shape[:-1], found.stimuli))
+    between = _between(found.gram, one, two)
+    if q.shape[-1] == 1:
+        weighed = q * between
+    else:
+        c = found.centred
+        weighed = _between((c * q[..., None, :]) @ transposed(c) / found.units, one, two)
+    # Of both stimuli: the noise is p q, and w is both q.
+    both = p[..., one] + p[..., two]
+    mean, square = average(q, axis=-1, keepdims=True), average(q * q, axis=-1, keepdims=True)
+    spurious = (4 * both * weighed - 2 * both * both * square) / found.units
+    d = between - both * mean
+    centred = d - average(d, axis=-1, keepdims=True)
+    measured = average(centred * centred, axis=-1)
     # Differences of sums leave rounding where all distances are equal.
-    still = measured <= (1e-12 * found.mean(axis=-1)) ** 2
+    still = measured <= (1e-12 * average(between, axis=-1)) ** 2
     measured = np.where(still, 0, measured)
-    return Distances(centred, measured - spurious.mean(axis=-1), measured)
+    return Distances(centred, measured - average(spurious, axis=-1), measured)
+
+
+def _between(products: np.ndarray, one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Return |x_i - x_j|^2 of pairs of rows from their products (..., row, row)."""
+    own = np.diagonal(products, axis1=-2, axis2=-1)
+    return own[..., one] + own[..., two] - 2 * products[..., one, two]
 
 
 def of_summary(found: Distances, places: Sequence[int]) -> np.ndarray:
@@ -108,10 +106,12 @@ families.add(
         measure="activity",
         observables=OBSERVABLES,
         compute=compute,
-        scale=lambda values, noise: root_mean_square(values, noise, (-2, -1)),
+        scale=scale,
         cites="Diedrichsen et al., Neurons, Behavior, Data Analysis, and Theory 2021",
         needs=Needs(trajectory=True, sessions=2, stimuli=3, units=2, noise=True),
         summarise=summarise,
         of_summary=of_summary,
+        prepare=Responses,
+        of_prepared=of_responses,
     ),
 )

@@ -14,18 +14,18 @@ from array_api_compat import array_namespace
 from lrplan.measure.observables import Family, Needs, Observable, families
 from lrplan.measure.observables._noise import (
     LEAST_SIGNAL,
+    ROUNDING,
+    average,
     clipped,
     deviations,
+    namespace,
     participation,
     ratio,
     root,
-    root_mean_square,
-    smoothed,
-    spread,
     transposed,
     variation,
-    weighed,
 )
+from lrplan.measure.observables._responses import Responses, over_columns, scale
 
 OBSERVABLES = (
     Observable("geometry_participation", 0, "dimensions of responses over stimuli"),
@@ -69,33 +69,36 @@ def compute(values: Any, noise: Any) -> Any:
     noise over the square root of the units; ``lifetime_*`` 1 - (mean a)^2 / mean a^2 over stimuli,
     for each unit, since it is a ratio of few values, and units weaker than their noise count less.
     """
-    xp = array_namespace(values)
-    a, v = xp.astype(values, xp.float64), smoothed(xp.astype(noise, xp.float64))
-    stimuli, units = a.shape[-2:]
-    mean = xp.mean(a, axis=-2)
-    mean_noise = xp.mean(v, axis=-2) / stimuli
-    found = spread(a - mean[..., None, :], v, centred=True)
-    tuned = found.trace / stimuli
-    measured_untuned = xp.mean(mean * mean, axis=-1)
-    untuned = measured_untuned - xp.mean(mean_noise, axis=-1)
-    measured = found.measured_trace / stimuli + measured_untuned
+    return of_responses(Responses(values, noise))
+
+
+def of_responses(found: Responses) -> Any:
+    """Return what `compute` does."""
+    xp = array_namespace(found.values)
+    spread, noise = found.spread, found.noise
+    mean_noise = noise.over_stimuli / found.stimuli
+    tuned = spread.trace / found.stimuli
+    measured_untuned = average(found.mean * found.mean, axis=-1)
+    untuned = measured_untuned - average(mean_noise, axis=-1)
+    measured = spread.measured_trace / found.stimuli + measured_untuned
+    weighed_rows = _row_moments(found)
     out = [
-        participation(found, stimuli - 1),
-        *_shares(found),
+        participation(spread, found.stimuli - 1),
+        *_shares(spread),
         tuned,
         untuned,
         clipped(ratio(tuned, tuned + untuned, measured), 0, 1),
-        *_correlations(a, v),
-        *_sparseness(a, v),
-        *_means(mean, mean_noise),
-        variation(found.energy, found.energy_noise, found.measured_trace),
+        *_correlations(found, *weighed_rows),
+        *_sparseness(found, *weighed_rows),
+        *_means(found.mean, mean_noise),
+        _tuned_variation(found),
     ]
-    return xp.astype(xp.stack(out, axis=-1), values.dtype)
+    return xp.astype(xp.stack(out, axis=-1), found.dtype, copy=False)
 
 
 def _shares(found: Any) -> list[Any]:
     """Return the shares of the three largest eigenvalues of G; 0 for those that it lacks."""
-    xp = array_namespace(found.gram)
+    xp = namespace(found.gram)
     eigenvalues = xp.linalg.eigvalsh(found.gram)
     out = [
         clipped(ratio(eigenvalues[..., -i], found.trace, found.measured_trace), 0, 1)
@@ -104,76 +107,153 @@ def _shares(found: Any) -> list[Any]:
     return out + [xp.zeros_like(found.trace)] * (3 - len(out))
 
 
-def _correlations(a: Any, v: Any) -> list[Any]:
+def _row_moments(found: Responses) -> tuple[Any, Any]:
+    """Return means over units of responses and of their squares, each weighed by its unit's noise.
+
+    The noise of a response is p q, one factor of its stimulus and one, q, of its unit.
+    """
+    [(_, q)] = found.noise.terms
+    if q.shape[-1] == 1:
+        return q * found.row_means, q * found.row_squares
+    return over_columns(found.values, q), over_columns(found.values * found.values, q)
+
+
+def _correlations(found: Responses, weighed: Any, weighed_squares: Any) -> list[Any]:
     """Return mean and sd over pairs of stimuli of the correlation over units."""
-    xp = array_namespace(a)
-    stimuli, units = a.shape[-2:]
-    b, raw = deviations(a)
-    variance = raw - xp.mean(v, axis=-1) * (1 - 1 / units)
+    xp = namespace(found.values)
+    stimuli, units = found.stimuli, found.units
+    covariance = _covariance(found)
+    raw = xp.linalg.diagonal(covariance)
+    variance = raw - found.noise.over_units * (1 - 1 / units)
     seen = (variance > LEAST_SIGNAL * raw) & (raw > 0)
-    inverse = xp.where(seen, 1 / xp.where(seen, variance, xp.ones_like(variance)), 0 * variance)
-    both = xp.sqrt(inverse)[..., None] * xp.sqrt(inverse)[..., None, :]
-    found = clipped(b @ transposed(b) / units * both, -1, 1)
+    inverse = xp.where(seen, 1 / xp.where(seen, variance, 1.0), 0 * variance)
+    size = xp.sqrt(inverse)
+    both = size[..., None] * size[..., None, :]
+    correlation = clipped(covariance * both, -1, 1)
     # What noise of either stimulus adds to the variance of their covariance.
-    if v.shape[-1] == 1:
-        v = v + 0 * raw[..., None]
-        crossed, own = v * (units * raw[..., None, :]), units * (v @ transposed(v))
-    else:
-        v = v + 0 * b
-        crossed, own = v @ transposed(b * b), v @ transposed(v)
-    spurious = (crossed + transposed(crossed) - own) / units**2 * both * both
-    pairs = xp.ones_like(found) - xp.eye(stimuli, dtype=a.dtype, device=a.device)
+    [(p, q)] = found.noise.terms
+    p = p + 0 * raw
+    mean = found.row_means
+    squares = (
+        weighed_squares - 2 * mean * weighed + mean * mean * average(q, axis=-1, keepdims=True)
+    )
+    one = p[..., None] * squares[..., None, :]
+    own = p[..., None] * p[..., None, :] * average(q * q, axis=-1)[..., None, None]
+    spurious = (one + transposed(one) - own) / units * both * both
+    pairs = 1 - xp.eye(stimuli, dtype=raw.dtype, device=raw.device)
     number = stimuli * (stimuli - 1)
-    mean = xp.sum(found * pairs, axis=(-2, -1)) / number
-    squares = ((found - mean[..., None, None]) ** 2 - spurious) * pairs
-    return [mean, root(xp.sum(squares, axis=(-2, -1)) / number)]
+    middle = xp.sum(correlation * pairs, axis=(-2, -1)) / number
+    apart = ((correlation - middle[..., None, None]) ** 2 - spurious) * pairs
+    return [middle, root(xp.sum(apart, axis=(-2, -1)) / number)]
 
 
-def _sparseness(a: Any, v: Any) -> list[Any]:
+def _covariance(found: Responses) -> Any:
+    """Return the covariances of stimuli over units, of stimuli of equal responses 0.
+
+    a = mu + c, so that a a^T follows from c c^T without another product of responses.
+    """
+    xp = namespace(found.values)
+    shift = (found.centred @ found.mean[..., None])[..., 0] / found.units
+    level = average(found.mean * found.mean, axis=-1)[..., None, None]
+    mean = found.row_means
+    out = found.gram + shift[..., None] + shift[..., None, :] + level
+    out = out - mean[..., None] * mean[..., None, :]
+    seen = xp.linalg.diagonal(out) > ROUNDING * found.row_squares
+    return xp.where(seen[..., None] & seen[..., None, :], out, 0.0)
+
+
+def _sparseness(found: Responses, weighed: Any, weighed_squares: Any) -> list[Any]:
     """Return mean and sd of lifetime, then of population sparseness.
 
     A unit counts by the share of its mean square that is not noise, and not below 1% of the
     population's mean; stimuli count alike, silent ones with 0.
     """
-    xp = array_namespace(a)
-    square = a * a
-    raw = xp.mean(square, axis=-2)
-    energy = raw - xp.mean(v, axis=-2)
-    active = (energy > 0) & (energy > LEAST_SIGNAL * xp.mean(energy, axis=-1, keepdims=True))
-    share = xp.where(active, energy / xp.where(active, raw, xp.ones_like(raw)), 0 * raw)
-    lifetime = _mean_and_sd(*_ratios(a, square, v, active, -2), share)
-    raw = xp.mean(square, axis=-1)
-    seen = raw - xp.mean(v, axis=-1) > LEAST_SIGNAL * raw
-    return lifetime + _mean_and_sd(*_ratios(a, square, v, seen, -1), xp.ones_like(raw))
+    xp = namespace(found.values)
+    noise, raw = found.noise, found.whole
+    [(p, q)] = noise.terms
+    energy = raw - noise.over_stimuli
+    active = (energy > 0) & (energy > LEAST_SIGNAL * average(energy, axis=-1, keepdims=True))
+    share = xp.where(active, energy / xp.where(active, raw, 1.0), 0 * raw)
+    lifetime = _ratios(
+        found.mean,
+        raw,
+        lost=noise.over_stimuli,
+        lost_squares=average(p * p, keepdims=True) * (q * q),
+        weighed=found.centred_noise + found.mean * noise.over_stimuli,
+        weighed_squares=found.tuned_noise
+        + 2 * found.mean * found.centred_noise
+        + found.mean * found.mean * noise.over_stimuli,
+        seen=active,
+        number=found.stimuli,
+    )
+    raw = found.row_squares
+    population = _ratios(
+        found.row_means,
+        raw,
+        lost=noise.over_units,
+        lost_squares=(p * p) * average(q * q, keepdims=True),
+        weighed=p * weighed,
+        weighed_squares=p * weighed_squares,
+        seen=raw - noise.over_units > LEAST_SIGNAL * raw,
+        number=found.units,
+    )
+    return _mean_and_sd(*lifetime, share) + _mean_and_sd(*population, xp.ones_like(raw))
 
 
-def _ratios(a: Any, square: Any, v: Any, seen: Any, axis: int) -> tuple[Any, Any]:
+def _ratios(
+    mean: Any,
+    raw: Any,
+    *,
+    lost: Any,
+    lost_squares: Any,
+    weighed: Any,
+    weighed_squares: Any,
+    seen: Any,
+    number: int,
+) -> tuple[Any, Any]:
     """Return 1 - mean(a)^2 / mean(a^2) over an axis, and its variance by noise; 0 where not seen.
 
     With r the ratio and n values, the variance is that of 2 sum e (mean(a) - r a) / n over
     mean(a^2), which holds for small noise.
+
+    Parameters
+    ----------
+    mean, raw : array
+        mean(a), mean(a^2).
+    lost, lost_squares : array
+        mean(v), mean(v^2).
+    weighed, weighed_squares : array
+        mean(v a), mean(v a^2).
+    seen : array of bool
+    number : int
+        n.
     """
-    xp = array_namespace(a)
-    n = a.shape[axis]
-    lost = xp.mean(v, axis=axis)
-    mean, raw = xp.mean(a, axis=axis), xp.mean(square, axis=axis)
-    energy = xp.where(seen, raw - lost, xp.ones_like(raw))
-    r = clipped((mean * mean - lost / n) / energy, 0, 1)
-    of_square = weighed(v, square, raw, axis) - xp.mean(v * v, axis=axis) / 2
-    slope = mean * mean * lost - 2 * r * mean * weighed(v, a, mean, axis) + r * r * of_square
+    xp = namespace(raw)
+    energy = xp.where(seen, raw - lost, 1.0)
+    square = mean * mean
+    r = clipped((square - lost / number) / energy, 0, 1)
+    of_square = weighed_squares - lost_squares / 2
+    slope = square * lost - 2 * r * mean * weighed + r * r * of_square
     zero = xp.zeros_like(r)
-    noise = 4 * slope / (n * energy * energy)
+    noise = 4 * slope / (number * energy * energy)
     return xp.where(seen, 1 - r, zero), xp.where(seen, noise, zero)
 
 
 def _mean_and_sd(values: Any, noise: Any, weights: Any) -> list[Any]:
     """Return mean and sd over the last axis of values of which `noise` is spurious variance."""
-    xp = array_namespace(values)
+    xp = namespace(values)
     number = xp.sum(weights, axis=-1)
-    number = xp.where(number > 0, number, xp.ones_like(number))
+    number = xp.where(number > 0, number, 1.0)
     mean = xp.sum(weights * values, axis=-1) / number
     squares = weights * ((values - mean[..., None]) ** 2 - noise)
     return [mean, root(xp.sum(squares, axis=-1) / number)]
+
+
+def _tuned_variation(found: Responses) -> Any:
+    """Return the coefficient of variation over units of their tuned variance."""
+    spread, stimuli = found.spread, found.stimuli
+    energy = stimuli * found.tuned - (stimuli - 1) * found.noise.over_stimuli
+    return variation(energy, spread.energy_noise, spread.measured_trace)
 
 
 def _means(mean: Any, mean_noise: Any) -> list[Any]:
@@ -181,9 +261,9 @@ def _means(mean: Any, mean_noise: Any) -> list[Any]:
 
     Symmetric noise adds nothing to the third central moment.
     """
-    xp = array_namespace(mean)
+    xp = namespace(mean)
     apart, raw = deviations(mean)
-    variance = raw - xp.mean(mean_noise, axis=-1) * (1 - 1 / mean.shape[-1])
+    variance = raw - average(mean_noise, axis=-1) * (1 - 1 / mean.shape[-1])
     third = xp.vecdot(apart * apart, apart) / mean.shape[-1]
     most = mean.shape[-1] ** 0.5
     size = root(variance)
@@ -197,8 +277,10 @@ families.add(
         measure="activity",
         observables=OBSERVABLES,
         compute=compute,
-        scale=lambda values, noise: root_mean_square(values, noise, (-2, -1)),
+        scale=scale,
         cites="Gao et al., bioRxiv 2017, doi 10.1101/214262; Willmore & Tolhurst, Network 2001",
         needs=Needs(stimuli=2, units=2, noise=True),
+        prepare=Responses,
+        of_prepared=of_responses,
     ),
 )

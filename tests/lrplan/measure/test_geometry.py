@@ -14,6 +14,7 @@ from lrplan.measure.observables import (
     chosen,
     families,
 )
+from lrplan.measure.observables._responses import Responses
 from lrplan.measure.observe import observe, observe_cohort, observe_designs
 from lrplan.measure.recording import DIMS
 from lrplan.measure.virtual import draw_key
@@ -275,6 +276,46 @@ def test_five_trials_tell_the_noise_well_enough(name):
     apart, before, error = with_and_without(family, signal, trials.mean(axis=0), error)
     assert not moved(family, apart, error, {})
     assert apart.mean() < before.mean() / 3
+
+
+def dense(v, centred):
+    """Return what `Moments` says of their spread, from variances written out for each value."""
+    rows, columns = centred.shape[-2:]
+    h = np.eye(rows) - 1 / rows
+    cov = np.einsum("ij,...ju,kj->...uik", h, v, h)  # of the centred noise of a unit
+    c = np.moveaxis(centred, -1, -2)[..., None, :]
+    weighted = (c @ cov @ np.swapaxes(c, -1, -2))[..., 0, 0] - np.square(cov).sum(axis=(-2, -1))
+    lost = np.trace(cov, axis1=-2, axis2=-1)
+    size = np.square(centred).sum(axis=-2)
+    squares = np.square(cov).sum(axis=(-2, -1))
+    off = 2 * (size - lost) * lost + 2 * weighted + lost**2 + squares
+    gram = centred @ np.swapaxes(centred, -1, -2) / columns - cov.mean(axis=-3)
+    return {
+        "gram": gram,
+        "trace": (size - lost).mean(axis=-1),
+        "squares": np.square(gram).sum(axis=(-2, -1)) - off.mean(axis=-1) / columns,
+        "energy_noise": (4 * weighted + 2 * squares).mean(axis=-1),
+    }
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (6, 1), (1, 25), (6, 25)])
+def test_moments_of_noise_in_parts_are_those_of_noise_written_out(shape):
+    """Sums of products of a stimulus's and a unit's part need no variance of each value."""
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((4, 6, 25)) + 1
+    parts = rng.uniform(0.1, 0.3, (4, shape[0], 1)) * rng.uniform(0.5, 1.5, (4, 1, shape[1]))
+    found = Responses(values, parts)
+    noise = np.broadcast_to(parts, values.shape)
+    changes, later = found.change(), (np.arange(4) > 0)[:, None, None]
+    for moments, v in ((found, noise), (changes, later * (noise + noise[0]))):
+        for name, value in dense(v, moments.centred).items():
+            np.testing.assert_allclose(
+                getattr(moments.spread, name), value, rtol=1e-9, atol=1e-12, err_msg=name
+            )
+        weighed = (v * np.square(moments.centred)).mean(axis=-2)
+        np.testing.assert_allclose(moments.tuned_noise, weighed, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(moments.noise.over_units - v.mean(axis=-1), 0, atol=1e-12)
+        np.testing.assert_allclose(moments.noise.squares, np.square(v).mean(axis=(-2, -1)))
 
 
 # -- the whole road ---------------------------------------------------------------------------
