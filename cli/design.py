@@ -107,14 +107,21 @@ def design(
             show_default="standard-1",
         ),
     ] = None,
+    shuffle_labels: Annotated[
+        bool,
+        typer.Option(
+            "--shuffle-labels",
+            help="Let organisms swap their rules, as a control: all figures must be at chance.",
+        ),
+    ] = False,
     seed: _options.Seed = 0,
     json: _options.Json = False,
     plot: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Also draw it: confusion matrix, accuracy against units and against noise (.png, "
-            ".pdf, .svg).",
+            help="Also draw it: confusion matrix, accuracy against units and against noise, under "
+            "known conditions and on held-out families (.png, .pdf, .svg).",
             show_default="no plot",
         ),
     ] = None,
@@ -153,7 +160,13 @@ def design(
     opened = open_cohort(cohort, include_unlearned=include_unlearned)
     asked.schedule.checkpoints(opened.checkpoints)
     _output.note(f"forecasting from the cohort {opened.name}", quiet=quiet)
-    result = forecast(opened, asked, rng=np.random.default_rng(seed), split=split)
+    result = forecast(
+        opened,
+        asked,
+        rng=np.random.default_rng(seed),
+        split=split,
+        shuffle_labels=shuffle_labels,
+    )
     if json:
         _output.emit_json(result.to_json())
     else:
