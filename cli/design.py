@@ -113,14 +113,21 @@ def design(
     contrasts: _options.Contrasts = "both",
     reference: _options.Reference = None,
     reference_sessions: _options.ReferenceSessions = 1,
+    shuffle_labels: Annotated[
+        bool,
+        typer.Option(
+            "--shuffle-labels",
+            help="Let organisms swap their rules, as a control: all figures must be at chance.",
+        ),
+    ] = False,
     seed: _options.Seed = 0,
     json: _options.Json = False,
     plot: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Also draw it: confusion matrix, accuracy against units and against noise (.png, "
-            ".pdf, .svg).",
+            help="Also draw it: confusion matrix, accuracy against units and against noise, under "
+            "known conditions and on held-out families (.png, .pdf, .svg).",
             show_default="no plot",
         ),
     ] = None,
@@ -159,7 +166,7 @@ def design(
     from lrplan import open_cohort
     from lrplan.tell.kept import Question, find_forecast, keep_forecast
 
-    question = Question(cohort, asked, seed, split, include_unlearned)
+    question = Question(cohort, asked, seed, split, include_unlearned, shuffle_labels)
     key = question.key()
     found = find_forecast(key)
     if found is None:
@@ -189,7 +196,13 @@ def _forecast(question: Question, *, quiet: bool) -> Forecast:
     question.design.schedule.checkpoints(opened.checkpoints)
     _output.note(f"forecasting from the cohort {opened.name}", quiet=quiet)
     rng = np.random.default_rng(question.seed)
-    return forecast(opened, question.design, rng=rng, split=question.split)
+    return forecast(
+        opened,
+        question.design,
+        rng=rng,
+        split=question.split,
+        shuffle_labels=question.shuffle_labels,
+    )
 
 
 def save_plot(

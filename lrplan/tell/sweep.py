@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,15 @@ from lrplan.cohort import as_cohort
 from lrplan.errors import UsageError
 from lrplan.measure.design import Design, Schedule
 from lrplan.measure.observe import Observed, observe_designs
+from lrplan.measure.trajectories import Trajectories
 from lrplan.measure.virtual import check_held, draw_key, lacking_contrasts, usable
 from lrplan.randomness import Streams
-from lrplan.tell.intervals import Bootstrap
+from lrplan.tell.auc import auc_estimate
+from lrplan.tell.combine import Probabilities
+from lrplan.tell.held_out import Condition, Findings
+from lrplan.tell.intervals import Bootstrap, Interval
 from lrplan.tell.unseen import (
+    Unseen,
     check_classifier,
     check_design,
     check_rules,
@@ -37,6 +43,11 @@ if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
 
 
+KNOWN = ("accuracy", "low", "high", "auc", "auc_low", "auc_high")
+FAMILY = tuple(f"family{rest}" for rest in ("", "_low", "_high", "_auc", "_auc_low", "_auc_high"))
+"""Names of figures within known conditions, and on families that were held out."""
+
+
 def sweep(
     cohort: Cohort | str | Path,
     design: Design,
@@ -47,6 +58,7 @@ def sweep(
     schedules: Schedule | Sequence[Schedule] | None = None,
     measure: str | Sequence[str] | None = None,
     shuffle_labels: bool = False,
+    held_out: bool = True,
     classifier: Calibrated | None = None,
 ) -> xr.Dataset:
     """Forecast the accuracy for every combination of units, noise and schedule.
@@ -54,8 +66,8 @@ def sweep(
     The cohort is recorded once (once per measure and repeat) for all combinations, and each
     combination is what `record` gives with the same `rng`. By default accuracy comes from one
     forest per combination that is bagged by organism. It differs from `forecast`, which tests five
-    forests that were trained on four fifths of the organisms
-    each and whose settings were chosen there, by far less than the interval.
+    forests that were trained on four fifths of the organisms each and whose settings were chosen
+    there, by far less than the interval. For each family that is held out there is one more.
 
     Parameters
     ----------
@@ -75,6 +87,8 @@ def sweep(
         and no such dimension.
     shuffle_labels : bool, default False
         Whether organisms swap rules at random: the accuracy must then be chance.
+    held_out : bool, default True
+        Whether to hold out families of architectures, too: the headline.
     classifier : Calibrated, optional
         Unseen in five folds for each combination: then each is what `forecast` with the same
         `rng` and classifier finds, at the price of as many forecasts.
@@ -83,7 +97,12 @@ def sweep(
     -------
     xarray.Dataset
         ``accuracy``, ``low`` and ``high`` over ([measure,] units, noise[, schedule]), and
-        ``chance``. Schedules are named; ``sessions`` is their number of sessions. The attribute
+        ``chance``; ``auc``, ``auc_low`` and ``auc_high``, the area under the curve; the same on
+        families that were held out, one after the other, as ``family``, ``family_low``,
+        ``family_high``, ``family_auc``, ``family_auc_low`` and ``family_auc_high`` (NaN where none
+        could be; none of these without `held_out`). Schedules are named; ``sessions`` is their
+        number of sessions. The attribute ``families`` says which families were held out, or why
+        none or not all were;
         ``not_finite`` names observables that were left out, for all recordings of a combination;
         ``recorded_whole`` says where populations hold fewer units than asked; ``left_out`` counts
         organisms that diverged, did not learn, or lack an area or reference.
@@ -126,15 +145,16 @@ def sweep(
             keys=keys,
             streams=streams,
             shuffle_labels=shuffle_labels,
+            held_out=held_out,
             classifier=classifier,
         )
         for d in designs
     ]
     dims = ("measure", "units", "noise", "schedule")
-    figures = np.stack([each for each, _, _ in found])
+    names = (*KNOWN, *FAMILY) if held_out else KNOWN
     sessions = [len(s.checkpoints(cohort.checkpoints)) for s in planned]
     out = xr.Dataset(
-        {name: (dims, figures[..., k]) for k, name in enumerate(("accuracy", "low", "high"))},
+        {name: (dims, np.stack([each.figures[name] for each in found])) for name in names},
         coords={
             "measure": ["+".join(d.measures) for d in designs],
             "units": counts,
@@ -143,9 +163,10 @@ def sweep(
             "sessions": ("schedule", sessions),
         },
     )
-    out["chance"] = 1 / found[0][1]
-    lost = sorted({name for _, _, dropped in found for name in dropped})
-    out.attrs["not_finite"] = ", ".join(lost)
+    out["chance"] = 1 / found[0].rules
+    out.attrs["not_finite"] = ", ".join(sorted({name for each in found for name in each.lost}))
+    if held_out:
+        out.attrs["families"] = "; ".join(dict.fromkeys(w for each in found for w in each.families))
     out.attrs["recorded_whole"] = "; ".join(whole)
     out.attrs["left_out"] = "; ".join(lacking_contrasts(cohort, design) + cohort.fate_warnings())
     if schedules is None:
@@ -175,6 +196,28 @@ def _schedule_name(schedule: Schedule, sessions: int) -> str:
     return words
 
 
+@dataclass(frozen=True)
+class _Swept:
+    """What was found of all combinations of one measure.
+
+    Parameters
+    ----------
+    figures : dict of str to array (units, noise, schedule)
+        By the names of `KNOWN` and `FAMILY`.
+    rules : int
+        How many are told apart.
+    lost : set of str
+        Observables that were not finite in some combination.
+    families : list of str
+        What to know of the families that were held out.
+    """
+
+    figures: dict[str, np.ndarray]
+    rules: int
+    lost: set[str]
+    families: list[str]
+
+
 def _sweep_measure(
     cohort: Cohort,
     design: Design,
@@ -185,13 +228,16 @@ def _sweep_measure(
     keys: list[int],
     streams: Streams,
     shuffle_labels: bool,
+    held_out: bool,
     classifier: Calibrated | None,
-) -> tuple[np.ndarray, int, set[str]]:
-    """Return mean, low and high for (units, noise, schedule), the number of rules, what is lost."""
+) -> _Swept:
+    """Return the figures of all combinations, in which every one meets the same folds and trees."""
     populations = usable(cohort, design, None)
     shape = (len(units), len(noise), len(schedules))
     cells = list(np.ndindex(shape))
-    found = []
+    known: list[list[Probabilities]] = [[] for _ in cells]
+    unseen: list[Probabilities | None] = [None for _ in cells]
+    families: Condition | None = None
     lost: set[str] = set()
     for repeat, key in enumerate(keys):
         observed = observe_designs(
@@ -207,50 +253,113 @@ def _sweep_measure(
         check_rules(some, cohort)
         if shuffle_labels:
             some = some.telling("rule", shuffle=streams.rng("shuffled labels"))
-        found.append(
-            _right(observed, some.y, cells, lost, cohort.name, streams, repeat, classifier)
-        )
+        if held_out and families is None:
+            families = Condition.of(some, "family", some.organisms)
+        # Held-out conditions are drawn once.
+        whole = families if repeat == 0 and families is not None and families.groups else None
+        judge = _Judge(observed, some.y, whole, cohort.name, streams, repeat, classifier, lost)
+        # Tests in folds bring threads of their own.
+        with ThreadPoolExecutor(threads() if classifier is None else 1) as pool:
+            for place, (p, on_families) in enumerate(pool.map(judge, cells)):
+                known[place].append(p)
+                unseen[place] = unseen[place] or on_families
         # Forgotten before the next is recorded.
-        del observed
-    figures = np.empty((*shape, 3))
+        del observed, judge
+    figures = {name: np.full(shape, np.nan) for name in (*KNOWN, *FAMILY)}
     bootstrap = Bootstrap(some.y, some.organisms, rng=streams.rng("bootstrap"))
-    for cell, right in zip(cells, np.stack(found, axis=1), strict=True):
-        interval = bootstrap.balanced(right)
-        figures[cell] = interval.mean, interval.low, interval.high
-    return figures, len(np.unique(some.y)), lost
+    for cell, rounds, on_families in zip(cells, known, unseen, strict=True):
+        right = np.stack([_right(p) for p in rounds])
+        found = [bootstrap.balanced(right), auc_estimate(rounds, bootstrap)[0].interval]
+        _put(figures, KNOWN, cell, found)
+        if families is not None and on_families is not None:
+            told = Findings.of("family", on_families, families.values, families.groups, streams)
+            _put(figures, FAMILY, cell, [told.accuracy, told.auc])
+    said = [] if families is None else [_held_out(families), *families.warnings]
+    return _Swept(figures, len(np.unique(some.y)), lost, [w for w in said if w])
 
 
-def _right(
-    observed: Observed,
-    told: np.ndarray,
-    cells: Sequence[tuple[int, ...]],
-    lost: set[str],
-    cohort: str,
-    streams: Streams,
-    repeat: int,
-    classifier: Calibrated | None,
-) -> np.ndarray:
-    """Return whether each recording's rule was found, (cell, recording).
+def _held_out(families: Condition) -> str:
+    return f"held out: {', '.join(families.groups)}" if families.groups else ""
 
-    Every combination meets the same folds, or organisms and trees.
+
+def _put(
+    figures: dict[str, np.ndarray],
+    names: Sequence[str],
+    cell: tuple[int, ...],
+    found: Sequence[Interval | None],
+) -> None:
+    values = [v for i in found if i is not None for v in (i.mean, i.low, i.high)]
+    for name, value in zip(names, values, strict=True):
+        figures[name][cell] = value
+
+
+def _right(p: Probabilities) -> np.ndarray:
+    """Return whether each recording's rule was found; NaN where it was not tested."""
+    return np.where(np.isnan(p.values).any(axis=1), np.nan, p.right)
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Tells the rules of one combination after the other.
+
+    Parameters
+    ----------
+    observed : Observed
+        All combinations.
+    told : array (recording,)
+        The label that is told.
+    families : Condition or None
+        What is held out, too.
+    cohort : str
+        Its name, for messages.
+    streams, repeat, classifier
+        As in `sweep`.
+    lost : set of str
+        Collects observables that were not finite.
     """
-    kinds = np.unique(told)
 
-    def judge(cell: tuple[int, ...]) -> np.ndarray:
-        t, dropped = observed.trajectories(*cell).finite(cohort)
-        lost.update(dropped)
-        if classifier is not None:
-            tested = within_known(t.telling(told), t.organisms, streams, repeat)
-            [p] = cross_predict([tested], t.organisms, streams=streams, classifier=classifier)
-            return p.right
-        features = t.features()
-        model = seeded(default_classifier(features), streams.seed("bagging", repeat))
-        model.fit(features.values, told, groups=t.organisms)
-        return (kinds[model.out_of_fold_.argmax(axis=1)] == told).astype(float)
+    observed: Observed
+    told: np.ndarray
+    families: Condition | None
+    cohort: str
+    streams: Streams
+    repeat: int
+    classifier: Calibrated | None
+    lost: set[str]
 
-    # Tests in folds bring threads of their own.
-    with ThreadPoolExecutor(threads() if classifier is None else 1) as pool:
-        return np.stack(list(pool.map(judge, cells)))
+    def __call__(self, cell: tuple[int, ...]) -> tuple[Probabilities, Probabilities | None]:
+        """Return what is said within known conditions, and of families that were not seen."""
+        t, dropped = self.observed.trajectories(*cell).finite(self.cohort)
+        self.lost.update(dropped)
+        t = t.telling(self.told)
+        return self._in_folds(t) if self.classifier is not None else self._by_bagging(t)
+
+    def _in_folds(self, t: Trajectories) -> tuple[Probabilities, Probabilities | None]:
+        tests = [within_known(t, t.organisms, self.streams, self.repeat)]
+        if self.families is not None:
+            tests.append(Unseen(t, self.families.splits(), (self.families.name,)))
+        known, *unseen = cross_predict(
+            tests, t.organisms, streams=self.streams, classifier=self.classifier
+        )
+        return known, unseen[0] if unseen else None
+
+    def _by_bagging(self, t: Trajectories) -> tuple[Probabilities, Probabilities | None]:
+        features, kinds = t.features(), np.unique(t.y)
+
+        def fitted(rows: np.ndarray, *purpose: str | int) -> Calibrated:
+            model = seeded(default_classifier(features), self.streams.seed("bagging", *purpose))
+            return model.fit(features.values[rows], t.y[rows], groups=t.organisms[rows])
+
+        everyone = fitted(np.ones(len(t), dtype=bool), self.repeat)
+        known = Probabilities.of(everyone.out_of_fold_, kinds, t.labels)
+        if self.families is None:
+            return known, None
+        found = np.full(known.values.shape, np.nan)
+        for group in self.families.groups:
+            rows = self.families.values == group
+            model = fitted(~rows, self.families.name, group)
+            found[rows] = model.predict_proba(features.values[rows])
+        return known, Probabilities.of(found, kinds, t.labels)
 
 
 def accuracy_by_units(

@@ -26,9 +26,9 @@ def fast(monkeypatch, plan):
     ).rename(units="noise", noise="units")
     calls = []
 
-    def forecast(cohort, design, *, rng, split):
+    def forecast(cohort, design, *, rng, split, shuffle_labels):
         calls.append(design)
-        return replace(plan, design=design, split=split)
+        return replace(plan, design=design, split=split, shuffled=shuffle_labels)
 
     monkeypatch.setattr(lrplan.tell.forecast, "forecast", forecast)
     monkeypatch.setattr(lrplan.tell.sweep, "accuracy_by_units", lambda *a, **k: curve)
@@ -94,6 +94,13 @@ def test_table_names_the_condition_of_every_figure(cli, fast, tiny_cohort_path):
 def test_a_split_that_leaks_is_labelled(cli, fast, tiny_cohort_path):
     ran = cli("design", "--cohort", tiny_cohort_path, "--units", 12, "--split", "layer")
     assert "leaks" in ran.out
+
+
+def test_shuffled_labels_are_labelled(cli, fast, tiny_cohort_path):
+    line = ("design", "--cohort", tiny_cohort_path, "--units", 12)
+    said = "Labels were shuffled between organisms, as a control."
+    assert said in cli(*line, "--shuffle-labels").out.splitlines()
+    assert said not in cli(*line).out
 
 
 def test_every_option_reaches_the_design(cli, fast, tiny_cohort_path):
