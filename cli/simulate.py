@@ -258,7 +258,7 @@ def _warn_of_few(counts: Mapping[str, int], holder: str, what: str, *, quiet: bo
     holder, what : str
         How the sentence begins, and what is counted.
     """
-    from lrplan.tell.forecast import FOLDS
+    from lrplan.tell.unseen import FOLDS
 
     few = [f"{number} of {rule}" for rule, number in counts.items() if number < FOLDS]
     if few:
