@@ -106,7 +106,7 @@ def design(
             metavar="NAME",
             help="What is taken of a recording: sets (see `lrplan list sets`), families or single "
             "observables; several by repeating it or with commas.",
-            show_default="standard-1",
+            show_default="the standard-2 set that suits the design",
         ),
     ] = None,
     areas: _options.Areas = None,
@@ -137,7 +137,6 @@ def design(
     """Forecast how well an experiment tells rules apart."""
     from lrplan.errors import UsageError
     from lrplan.measure.design import Design, Schedule
-    from lrplan.measure.observables import STANDARD
     from lrplan.registry import nearest
 
     asked = Design(
@@ -152,7 +151,7 @@ def design(
         noise_reference=noise_reference,
         scaling=scaling,
         settings=_options.settings(setting),
-        observables=_options.words(observables, "--observables") or STANDARD,
+        observables=_options.words(observables, "--observables") or None,
         areas=_options.words(areas, "--areas") or None,
         contrasts=contrasts,
         reference=reference,

@@ -12,7 +12,7 @@ import numpy as np
 from lrplan.arguments import finite_number, positive_int
 from lrplan.cohort.references import REFERENCES
 from lrplan.errors import UsageError
-from lrplan.measure.observables import STANDARD, words_of
+from lrplan.measure.observables import default_set, words_of
 from lrplan.registry import nearest
 from lrplan.terms import MEASURES, POSITIONS
 
@@ -147,10 +147,11 @@ class Design:
         ``relative`` divides each observable by the first session's scale to the power of the
         observable's degree, since a firing rate and a network's activation share no unit, and gives
         later sessions as their change from the first; ``raw`` is the paper's.
-    observables : str or sequence of str, default "standard-1"
+    observables : str or sequence of str, optional
         What is taken of a recording: names of sets (``lrplan list sets`` shows them), of
-        families, or of single observables. The set that is the default never changes under its
-        name, whatever plug-ins are installed.
+        families, or of single observables. By default the set that suits the design, as
+        `lrplan.measure.observables.default_set` says: `taken` is what that comes to. Sets never
+        change under their name, whatever plug-ins are installed.
     areas : str or sequence of str, optional
         One to three of ``early``, ``middle`` and ``deep``, which are recorded together in each
         animal: a recording is then an animal, and its features are the observables of all areas.
@@ -185,7 +186,7 @@ class Design:
     position: str | None = None
     noise_reference: str = "relative"
     scaling: str = "relative"
-    observables: str | Sequence[str] = STANDARD
+    observables: str | Sequence[str] | None = None
     areas: str | Sequence[str] | None = None
     contrasts: str = "both"
     reference: str | None = None
@@ -217,7 +218,8 @@ class Design:
             if not isinstance(value, str | None) or value not in known:
                 words = [k for k in known if k is not None]
                 raise UsageError(f"unknown {name} {value!r}; {nearest(str(value), words)}")
-        object.__setattr__(self, "observables", words_of(self.observables))
+        if self.observables is not None:
+            object.__setattr__(self, "observables", words_of(self.observables))
         object.__setattr__(self, "areas", _areas(self.areas))
         self._check_areas()
         self._check_reference()
@@ -336,6 +338,20 @@ class Design:
         """The measures, sorted."""
         return tuple(self.measure)
 
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """The names of what is taken of a recording: those that were asked for, or the default."""
+        if self.observables is not None:
+            return tuple(self.observables)
+        return (
+            default_set(
+                tracked=self.tracked,
+                sessions=self.schedule.sessions,
+                stimuli=self.stimuli,
+                stored=self.all_units,
+            ),
+        )
+
     def make_modality(self) -> Modality:
         """Return the modality with its settings."""
         from lrplan.measure.modalities import make_modality
@@ -350,7 +366,7 @@ class Design:
         """Return plain values for JSON; of the modality's settings all, those of default too."""
         out = asdict(self)
         out["measure"] = list(self.measures)
-        out["observables"] = list(self.observables)
+        out["observables"] = list(self.taken)
         out["areas"] = None if self.areas is None else list(self.areas)
         out["settings"] = asdict(self.make_modality())
         return out

@@ -21,7 +21,13 @@ from lrplan.errors import DataError, UsageError
 from lrplan.measure.contrasts import against, together
 from lrplan.measure.design import SCALINGS, Design, Schedule
 from lrplan.measure.kept import keep
-from lrplan.measure.observables import STANDARD, Family, chosen, words_of
+from lrplan.measure.observables import (
+    LEAST_STIMULI,
+    Family,
+    chosen,
+    default_set,
+    words_of,
+)
 from lrplan.measure.recording import Recording
 from lrplan.measure.trajectories import Trajectories
 from lrplan.measure.virtual import (
@@ -167,7 +173,7 @@ def _check(asked: Sequence[_Chosen], lacking: Callable[[_Chosen], str | None]) -
 def observe(
     recording: Recording,
     *,
-    observables: str | Sequence[str] = STANDARD,
+    observables: str | Sequence[str] | None = None,
     scaling: str = "relative",
     positioned: bool = True,
 ) -> Trajectories:
@@ -177,8 +183,9 @@ def observe(
     ----------
     recording : Recording
         With any of the measures.
-    observables : str or sequence of str
-        As in a Design.
+    observables : str or sequence of str, optional
+        As in a Design. By default those of a design that would give such a recording; where
+        nothing is known of its noise, those that do not need it.
     scaling : {"relative", "raw"}
         As in a Design.
     positioned : bool, default True
@@ -207,7 +214,7 @@ def observe(
     held = [m for m in MEASURES if m in recording.data]
     if not held:
         raise UsageError("the recording holds none of activity, weights and paired")
-    asked = _choose(observables, held)
+    asked = _choose(_default(recording) if observables is None else observables, held)
     if positioned and "position" not in recording.data.coords:
         raise UsageError("the position of the recording is unknown; leave it out or name it")
     whole = {m: recording.data[m].values for m in held}
@@ -249,6 +256,26 @@ def observe(
     }
     names = [n for a in asked for n in a.names]
     return Trajectories.of(values, names, labels, positioned=positioned)
+
+
+def knows_noise(recording: Recording) -> bool:
+    """Return whether the standard errors of each population's values are known, of some at least."""
+    return all(
+        errors is not None and bool(np.isfinite(errors).any())
+        for measure in MEASURES
+        if measure in recording.data
+        for errors in _errors(recording, measure)
+    )
+
+
+def _default(recording: Recording) -> str:
+    """Return the set that suits what a recording holds."""
+    return default_set(
+        tracked=recording.tracked,
+        sessions=recording.sessions,
+        stimuli=int(recording.data.sizes.get("stimulus", LEAST_STIMULI)),
+        stored=not knows_noise(recording),
+    )
 
 
 def _errors(recording: Recording, measure: str) -> Sequence[np.ndarray | None]:
@@ -331,7 +358,7 @@ class Observed:
         self._design = design
         self._labels = known(cohort, populations)
         self._references = references
-        self._asked = _choose(design.observables, design.measures)
+        self._asked = _choose(design.taken, design.measures)
         self.units, self.noise, self.schedules = list(units), list(noise), list(schedules)
         # Noise refers to the first session, so schedules with the same first share a pass.
         self._checkpoints = {
@@ -557,7 +584,7 @@ def _stored(cohort: Cohort, design: Design, populations: np.ndarray) -> Trajecto
     checkpoints = design.schedule.checkpoints(cohort.checkpoints)
     _check_baseline(design, len(checkpoints))
     everything, references = with_references(cohort, design, populations)
-    asked = _choose(design.observables, design.measures)
+    asked = _choose(design.taken, design.measures)
     for a in asked:
         if a.family.needs.trajectory or a.family.needs.noise:
             raise UsageError(

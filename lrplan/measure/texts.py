@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrplan.measure.observables import STANDARD
 from lrplan.texts import Line, cell
 
 CONTRAST_WORDS = {
@@ -46,8 +45,7 @@ def design_line(asked: Mapping[str, Any]) -> str:
     if asked.get("reference") is not None:
         words.append(_reference_words(asked))
     words.append(f"{asked['scaling']} scaling")
-    if asked["observables"] != [STANDARD]:
-        words.append(f"observables {', '.join(asked['observables'])}")
+    words.append(f"observables {', '.join(asked['observables'])}")
     return "; ".join(words)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from lrplan.arguments import finite_number
 from lrplan.errors import DataError
 from lrplan.measure.design import Design, Schedule
+from lrplan.measure.observables import STANDARD_STORED
+from lrplan.measure.observe import knows_noise
 from lrplan.measure.recording import Recording
 
 if TYPE_CHECKING:
@@ -132,6 +134,13 @@ def infer_design(
         warnings.append(
             f"the noise of a response is {found:.1f} times the signal; more trials would help"
         )
+    observables = None
+    if not knows_noise(recording):
+        observables = STANDARD_STORED
+        warnings.append(
+            f"no stimulus was repeated, so nothing takes the noise off observables; {observables} "
+            "is used, which tells rules apart far worse"
+        )
     design = Design(
         units=units,
         noise=found,
@@ -140,6 +149,7 @@ def infer_design(
         tracked=recording.tracked,
         stimuli=stimuli,
         position=position,
+        observables=observables,
     )
     return design, warnings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -122,6 +123,7 @@ def sweep(
     planned = [design.schedule] if schedules is None else _listed(schedules, "schedules")
     measures = None if measure is None else _listed(measure, "measure")
     designs = [design] if measures is None else [design.with_(measure=m) for m in measures]
+    designs = [_of_all(d, planned) for d in designs]
     for s in planned:
         if not isinstance(s, Schedule):
             raise UsageError(f"schedules holds {s!r}; expected Schedules, as Schedule(sessions=5)")
@@ -362,6 +364,14 @@ class _Judge:
         return known, Probabilities.of(found, kinds, t.labels)
 
 
+def _of_all(design: Design, schedules: Sequence[Schedule]) -> Design:
+    """Return a design that takes what all schedules can give, so that they compare."""
+    if design.observables is not None:
+        return design
+    fewest = min(schedules, key=lambda s: math.inf if s.sessions is None else s.sessions)
+    return design.with_(observables=design.with_(schedule=fewest).taken)
+
+
 def accuracy_by_units(
     cohort: Cohort | str | Path,
     design: Design,
@@ -377,7 +387,8 @@ def accuracy_by_units(
     check_design(design)
     most = min(int(cohort.stored_units(m).min()) for m in design.measures)
     centre = most if design.all_units else design.unit_count
-    units = _around(centre, (0.03, 0.1, 0.3, 1), least=1, most=most)
+    units = _around(centre, (0.03, 0.1, 0.3, 1), least=2, most=most)
+    design = design.with_(observables=design.taken)
     return sweep(cohort, design, units=units, noise=[design.noise], rng=rng, classifier=classifier)
 
 
@@ -398,6 +409,7 @@ def accuracy_by_noise(
     units = most if design.all_units else design.unit_count
     centre = design.noise or 0.1
     noise = sorted({0.0, design.noise} | {centre * f for f in (0.3, 3, 10, 30)})
+    design = design.with_(observables=design.taken)
     return sweep(cohort, design, units=[units], noise=noise, rng=rng, classifier=classifier)
 
 

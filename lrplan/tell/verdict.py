@@ -307,7 +307,12 @@ def score(
     kinds = np.unique(virtual.y)
 
     def judge(r: Recording) -> tuple[np.ndarray, Probabilities]:
-        found = observe(r, scaling=design.scaling, positioned=position != "unknown")
+        found = observe(
+            r,
+            observables=design.taken,
+            scaling=design.scaling,
+            positioned=position != "unknown",
+        )
         values = found.with_observables(virtual.observables).features().values
         return values, Probabilities.of(model.predict_proba(values), kinds, found.labels)
 
