@@ -17,7 +17,7 @@ from lrplan.classifiers import EFFORTS
 from lrplan.classifiers.splits import Splits
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
-from lrplan.measure.observables import SETS, chosen, measures_with, words_of
+from lrplan.measure.observables import SETS, measures_with, names_of, words_of
 from lrplan.measure.observe import observe_cohort
 from lrplan.measure.trajectories import Features, Trajectories
 from lrplan.randomness import Streams
@@ -229,7 +229,7 @@ def measure_names(measure: str | Sequence[str] | None, cohort: Cohort) -> list[s
     """
     if measure is None:
         held = set(stored_names(cohort))
-        own = {m: _names(OBSERVABLES["all"], [m]) for m in MEASURES}
+        own = {m: names_of(OBSERVABLES["all"], [m]) for m in MEASURES}
         found = [m for m, names in own.items() if held & set(names)]
         if not found:
             raise DataError(f"the cohort {cohort.name!r} stores no observables of any measure")
@@ -250,10 +250,6 @@ def measure_names(measure: str | Sequence[str] | None, cohort: Cohort) -> list[s
 def parts_of(measure: str) -> tuple[str, ...]:
     """Return the measures that a name of `measure_names` joins."""
     return MEASURES if measure == "all" else tuple(measure.split("+"))
-
-
-def _names(observables: Sequence[str], measures: Sequence[str]) -> list[str]:
-    return [f.observables[i].name for f, places in chosen(observables, measures) for i in places]
 
 
 def stored_names(cohort: Cohort) -> list[str]:

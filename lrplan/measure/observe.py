@@ -259,7 +259,7 @@ def observe(
 
 
 def knows_noise(recording: Recording) -> bool:
-    """Return whether the standard errors of each population's values are known, of some at least."""
+    """Return whether each population has standard errors, of some values at least."""
     return all(
         errors is not None and bool(np.isfinite(errors).any())
         for measure in MEASURES

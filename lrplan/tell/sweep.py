@@ -123,10 +123,10 @@ def sweep(
     planned = [design.schedule] if schedules is None else _listed(schedules, "schedules")
     measures = None if measure is None else _listed(measure, "measure")
     designs = [design] if measures is None else [design.with_(measure=m) for m in measures]
-    designs = [_of_all(d, planned) for d in designs]
     for s in planned:
         if not isinstance(s, Schedule):
             raise UsageError(f"schedules holds {s!r}; expected Schedules, as Schedule(sessions=5)")
+    designs = [_of_all(d, planned) for d in designs]
     cohort.refuse_lost_rules()
     whole: dict[str, None] = {}
     for u, n, d in product(counts, levels, designs):

@@ -16,6 +16,7 @@ from lrplan.classifiers.calibrated import Calibrated
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
+from lrplan.measure.observables import STANDARD_STORED, names_of
 from lrplan.measure.observe import observe, observe_cohort
 from lrplan.measure.recording import LEARNING, Recording
 from lrplan.measure.texts import design_line, ingest_lines, recording_line
@@ -290,9 +291,18 @@ def score(
     populations = _left(cohort, position, without)
     areas = int(recording.data.sizes["population"])
     _check_areas(cohort, populations, areas)
-    made = observe_cohort(cohort, design, rng=streams.rng("recording"), populations=populations)
+    # Those of geometry are bounded: how strange responses are shows in their plain statistics.
+    seen = tuple(dict.fromkeys([*design.taken, STANDARD_STORED]))
+    made = observe_cohort(
+        cohort,
+        design.with_(observables=seen),
+        rng=streams.rng("recording"),
+        populations=populations,
+    )
     check_rules(made, cohort)
-    virtual, dropped = made.finite(cohort.name)
+    everything, dropped = made.finite(cohort.name)
+    asked = names_of(design.taken, design.measures)
+    virtual = everything.with_observables([n for n in everything.observables if n in asked])
     if dropped:
         warnings.append(f"not finite somewhere in the cohort, so left out: {', '.join(dropped)}")
     promise = find_promise(virtual, streams, classifier, areas=areas)
@@ -308,13 +318,10 @@ def score(
 
     def judge(r: Recording) -> tuple[np.ndarray, Probabilities]:
         found = observe(
-            r,
-            observables=design.taken,
-            scaling=design.scaling,
-            positioned=position != "unknown",
-        )
-        values = found.with_observables(virtual.observables).features().values
-        return values, Probabilities.of(model.predict_proba(values), kinds, found.labels)
+            r, observables=seen, scaling=design.scaling, positioned=position != "unknown"
+        ).with_observables(everything.observables)
+        told = model.predict_proba(found.with_observables(virtual.observables).features().values)
+        return found.features().values, Probabilities.of(told, kinds, found.labels)
 
     def together(by_area: Probabilities) -> np.ndarray:
         whole = by_area if areas == 1 else by_area.by_animal()
@@ -323,7 +330,7 @@ def score(
     values, by_area = judge(fitted)
     p = together(by_area)
     left = [str(k) for k, q in zip(kinds, p, strict=True) if q >= promise.threshold]
-    distance = _distance(train, virtual.organisms, values)
+    distance = _distance(everything.features(), everything.organisms, values)
     reasons = []
     if len(left) != 1:
         reasons.append(

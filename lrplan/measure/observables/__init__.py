@@ -2,9 +2,9 @@
 
 One file is one family, computed together from the same values. The registry is a catalogue: a
 family that is added to it changes no result, since whoever takes observables names them, by
-default as what `default_set` says. The families of Nayebi et al. (2020) are ``weight`` (21), ``act``
-(21) and ``grad`` (3). Those of a population's geometry and of how it changes, the set `GEOMETRY`,
-know the noise of each value and take it off.
+default as what `default_set` says. The families of Nayebi et al. (2020) are ``weight`` (21),
+``act`` (21) and ``grad`` (3). Those of a population's geometry and of how it changes, the set
+`GEOMETRY`, know the noise of each value and take it off.
 """
 
 from __future__ import annotations
@@ -417,3 +417,8 @@ def _none_of(measure: str, words: Sequence[str], measures: Sequence[str]) -> str
         f"take `--measure {','.join(fit)}`, or `--measure {both}` with observables of {measure}, "
         "too"
     )
+
+
+def names_of(words: Sequence[str], measures: Sequence[str]) -> list[str]:
+    """Return the observables that the words name, of some measures."""
+    return [f.observables[i].name for f, places in chosen(words, measures) for i in places]

@@ -19,12 +19,14 @@ BOTH = ("early", "deep")
 
 def single(cohort, **changes):
     """Record each population on its own; split into early and deep, by organism."""
-    found = observe_cohort(cohort, Design(units=9, position="unknown", **changes), rng=0)
+    found = observe_cohort(
+        cohort, Design(units=9, observables="standard-1", position="unknown", **changes), rng=0
+    )
     return [found.take(found.label("position") == area) for area in BOTH]
 
 
 def test_an_animal_is_one_row_with_its_areas_and_their_difference(separable):
-    found = observe_cohort(separable, Design(units=9, areas=BOTH), rng=0)
+    found = observe_cohort(separable, Design(units=9, observables="standard-1", areas=BOTH), rng=0)
     early, deep = single(separable)
     assert len(found) == len(early) == len(set(found.organisms)) == 48
     np.testing.assert_array_equal(found.organisms, early.organisms)
@@ -47,21 +49,25 @@ def test_an_animal_is_one_row_with_its_areas_and_their_difference(separable):
     ("contrasts", "parts"), [("only", ["deep-early"]), ("none", ["early", "deep"])]
 )
 def test_differences_only_or_none(separable, contrasts, parts):
-    found = observe_cohort(separable, Design(units=9, areas=BOTH, contrasts=contrasts), rng=0)
+    found = observe_cohort(
+        separable, Design(units=9, observables="standard-1", areas=BOTH, contrasts=contrasts), rng=0
+    )
     assert list(dict.fromkeys(n.partition(":")[0] for n in found.observables)) == parts
 
 
 def test_one_area_is_a_row_per_animal(separable):
-    found = observe_cohort(separable, Design(units=9, areas="deep"), rng=0)
+    found = observe_cohort(
+        separable, Design(units=9, observables="standard-1", areas="deep"), rng=0
+    )
     np.testing.assert_array_equal(found.values, single(separable)[1].values)
     assert found.observables[0].startswith("deep:act_")
 
 
 def test_recordings_that_are_held_and_ready_made_observables_take_the_same_road(separable):
-    design = Design(units=9, areas=BOTH)
+    design = Design(units=9, observables="standard-1", areas=BOTH)
     recording = record(separable, design, rng=0)
     assert recording.data.sizes["population"] == 96
-    held = together(observe(recording, positioned=False), BOTH, "both")
+    held = together(observe(recording, observables="standard-1", positioned=False), BOTH, "both")
     streamed = observe_cohort(separable, design, rng=0)
     np.testing.assert_allclose(held.values, streamed.values, rtol=1e-4, atol=1e-5)
     stored = observe_cohort(separable, Design(units="all", noise=0, areas=BOTH), rng=0)
@@ -69,7 +75,7 @@ def test_recordings_that_are_held_and_ready_made_observables_take_the_same_road(
 
 
 def test_one_pass_serves_designs_of_animals(separable):
-    design = Design(units=9, areas=BOTH, schedule=Schedule(sessions=3))
+    design = Design(units=9, observables="standard-1", areas=BOTH, schedule=Schedule(sessions=3))
     populations = usable(separable, design, None)
     made = observe_designs(
         separable,
@@ -84,7 +90,7 @@ def test_one_pass_serves_designs_of_animals(separable):
 
 
 def test_forecasts_and_sweeps_take_animals_as_recordings(separable):
-    design = Design(units=9, areas=BOTH)
+    design = Design(units=9, observables="standard-1", areas=BOTH)
     plan = forecast(separable, design, rng=0, held_out=False)
     assert (plan.organisms, plan.populations, plan.animal) == (48, 96, None)
     assert plan.accuracy.low > plan.chance
@@ -108,7 +114,7 @@ def shallow(make_cohort, tmp_path):
 
 
 def test_organisms_that_lack_an_area_are_left_out_and_counted(shallow):
-    cohort, design = shallow(2), Design(units=9, areas=BOTH)
+    cohort, design = shallow(2), Design(units=9, observables="standard-1", areas=BOTH)
     assert len(observe_cohort(cohort, design, rng=0)) == 28 - 8
     said = "8 of 28 organisms have no deep area and were left out"
     assert lacking_contrasts(cohort, design) == [said]
@@ -118,13 +124,15 @@ def test_organisms_that_lack_an_area_are_left_out_and_counted(shallow):
 
 
 def test_an_area_that_most_organisms_lack_is_refused(shallow, separable):
-    design = Design(units=9, areas=BOTH)
+    design = Design(units=9, observables="standard-1", areas=BOTH)
     with pytest.raises(
         UsageError, match="16 of 28 organisms.*early in 28, deep in 12.*--areas early"
     ):
         observe_cohort(shallow(4), design, rng=0)
     with pytest.raises(UsageError, match="48 of 48 organisms.*middle in 0.*use --areas early,deep"):
-        observe_cohort(separable, Design(units=9, areas="early,middle,deep"), rng=0)
+        observe_cohort(
+            separable, Design(units=9, observables="standard-1", areas="early,middle,deep"), rng=0
+        )
 
 
 def test_of_several_layers_at_a_position_the_last_is_the_area():
@@ -158,7 +166,7 @@ def test_areas_that_are_unknown_or_apart_are_said():
 
 def test_an_area_of_reference_gives_differences_alone(separable):
     early, deep = single(separable)
-    design = Design(units=9, position="deep", reference="area:early")
+    design = Design(units=9, observables="standard-1", position="deep", reference="area:early")
     found = observe_cohort(separable, design, rng=0)
     assert list(dict.fromkeys(n.partition(":")[0] for n in found.observables)) == [
         "deep",
@@ -174,11 +182,17 @@ def test_an_area_of_reference_gives_differences_alone(separable):
 
 def test_the_first_sessions_as_a_reference(separable):
     """With relative scaling and one session nothing changes for statistics of single sessions."""
-    plain = observe_cohort(separable, Design(units=9), rng=0)
-    one = observe_cohort(separable, Design(units=9, reference="first"), rng=0)
+    plain = observe_cohort(separable, Design(units=9, observables="standard-1"), rng=0)
+    one = observe_cohort(
+        separable, Design(units=9, observables="standard-1", reference="first"), rng=0
+    )
     np.testing.assert_array_equal(one.values, plain.values)
-    raw = observe_cohort(separable, Design(units=9, scaling="raw"), rng=0).values
-    two = Design(units=9, scaling="raw", reference="first", reference_sessions=2)
+    raw = observe_cohort(
+        separable, Design(units=9, observables="standard-1", scaling="raw"), rng=0
+    ).values
+    two = Design(
+        units=9, observables="standard-1", scaling="raw", reference="first", reference_sessions=2
+    )
     found = observe_cohort(separable, two, rng=0).values
     base = raw[:, :2].mean(axis=1)
     np.testing.assert_allclose(found[:, 0], base, rtol=1e-5, atol=1e-6)

@@ -412,7 +412,7 @@ def test_without_tracking_some_observables_are_left(separable):
     design = Design(units=9, observables=GEOMETRY_UNTRACKED, tracked=False)
     found = observe_cohort(separable, design, rng=0, populations=[0, 1])
     assert len(found.observables) == 20 and np.isfinite(found.values).all()
-    with pytest.raises(UsageError, match="none of the measure 'weights'"):
+    with pytest.raises(UsageError, match="none of weights"):
         observe_cohort(separable, design.with_(measure="weights"), rng=0, populations=[0])
 
 
@@ -439,6 +439,29 @@ def test_the_sets_hold_whole_families():
     ]
 
 
-def test_the_default_is_not_of_geometry(separable):
-    found = observe_cohort(separable, Design(units=9), rng=0, populations=[0])
-    assert not set(found.observables) & set(SETS[GEOMETRY].observables)
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "standard-2"),
+        ({"tracked": False}, "standard-2-untracked"),
+        ({"schedule": Schedule(sessions=1)}, "standard-2-single"),
+        ({"stimuli": 2}, "standard-1"),
+        ({"units": "all", "noise": 0}, "standard-1"),
+    ],
+)
+def test_the_default_is_what_a_design_can_give(separable, changes, name):
+    design = Design(**{"units": 9, **changes})
+    assert design.taken == (name,) and design.to_json()["observables"] == [name]
+    found = observe_cohort(separable, design, rng=0, populations=[0])
+    assert set(found.observables) == {
+        n
+        for n in SETS[name].observables
+        if n.split("_")[0] in ("geometry", "dissimilarity", "change", "act")
+    }
+
+
+@pytest.mark.parametrize("measure", ["weights", "paired"])
+@pytest.mark.parametrize("tracked", [True, False])
+def test_the_default_serves_every_measure(separable, measure, tracked):
+    design = Design(units=9, measure=measure, tracked=tracked)
+    assert len(observe_cohort(separable, design, rng=0, populations=[0]).observables) >= 3

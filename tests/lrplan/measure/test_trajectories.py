@@ -48,7 +48,7 @@ def test_features_do_not_depend_on_the_order_of_units(measure):
 
 def test_names_and_columns_agree(separable):
     recording = record(separable, Design(units=20), rng=np.random.default_rng(0))
-    table = observe(recording).features()
+    table = observe(recording, observables="standard-1").features()
     assert table.values.shape == (96, 5 * 21 + 3) == (96, len(table.names))
     column = table.values[:, table.names.index("position_deep")]
     np.testing.assert_array_equal(column, recording.data["position"].values == "deep")
@@ -76,7 +76,7 @@ def test_an_unknown_position_is_said():
 
 
 def test_what_is_known_of_a_recording_comes_along(separable):
-    found = observe_cohort(separable, Design(units=9), rng=0)
+    found = observe_cohort(separable, Design(units=9, observables="standard-1"), rng=0)
     assert found.data.dims == ("recording", "session", "observable")
     assert set(found.label("told")) == set(separable.rules)
     organism = separable.population_table["organism"].values[found.populations]
@@ -92,7 +92,7 @@ def test_what_is_known_of_a_recording_comes_along(separable):
 
 
 def test_organisms_swap_labels_as_wholes(separable):
-    found = observe_cohort(separable, Design(units=9), rng=0)
+    found = observe_cohort(separable, Design(units=9, observables="standard-1"), rng=0)
     swapped = found.telling("rule", shuffle=np.random.default_rng(0))
     assert (swapped.y != found.y).any()
     np.testing.assert_array_equal(swapped.label("rule"), found.label("rule"))
@@ -102,7 +102,7 @@ def test_organisms_swap_labels_as_wholes(separable):
 
 
 def test_the_mean_over_time_is_one_session(separable):
-    found = observe_cohort(separable, Design(units=9), rng=0)
+    found = observe_cohort(separable, Design(units=9, observables="standard-1"), rng=0)
     mean = found.over_time()
     assert mean.sessions == 1
     np.testing.assert_allclose(mean.values[:, 0], found.values.mean(axis=1), rtol=1e-4, atol=1e-5)
@@ -196,7 +196,7 @@ def test_observables_of_another_measure_say_which_to_measure(measures, asked, sa
     ("asked", "said"),
     [
         ("act_men", "nearest: act_abs_mean|nearest: act_"),
-        ("standard", "nearest: standard-1"),
+        ("standard", "nearest: standard-2, standard-1"),
         (("act", "act"), "different"),
         ((), "different"),
         (5, "expected names"),
@@ -215,7 +215,7 @@ def test_a_measure_without_an_observable_is_refused(separable):
 
 
 def test_trajectories_print_in_a_line(separable):
-    found = observe_cohort(separable, Design(units=9), rng=0)
+    found = observe_cohort(separable, Design(units=9, observables="standard-1"), rng=0)
     assert repr(found) == "<Trajectories: 96 recordings, 5 sessions, 21 observables>"
     assert isinstance(found, Trajectories)
 
@@ -252,7 +252,9 @@ def test_what_populations_hold_and_stimuli_shown_are_what_is_needed(make_cohort,
         (lambda c: observe("x"), "expected a Recording"),
         (lambda c: observe_cohort(c, 5, rng=0), "expected a Design"),
         (
-            lambda c: observe(record(c, Design(units=9), rng=0), scaling="relativ"),
+            lambda c: observe(
+                record(c, Design(units=9, observables="standard-1"), rng=0), scaling="relativ"
+            ),
             "unknown scaling 'relativ'; nearest: relative",
         ),
     ],

