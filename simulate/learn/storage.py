@@ -25,8 +25,8 @@ class Storage:
     validation : int
         Held-out images over which the observables are averaged.
     bits : {4, 5, 6, 7, 8, 16}
-        Precision in the packed cohort: integers, of which 2^bits steps span 8 standard
-        deviations, or half-precision floats.
+        Precision of responses in the packed cohort: integers, of which 2^bits steps span 8
+        standard deviations; synapses and pairs then have 8. With 16 all are half-precision floats.
     angles : bool
         Whether to measure how well errors and backward weights align, and write a table of it
         beside the cohort.
@@ -39,7 +39,7 @@ class Storage:
     pairs: int = 18
     pair_stimuli: int = 4
     validation: int = 64
-    bits: int = 8
+    bits: int = 6
     angles: bool = False
 
 

@@ -428,7 +428,8 @@ def _checkpoint_bytes(spec: OrganismSpec, storage: Storage) -> tuple[float, floa
         packed["paired"] += storage.pair_stimuli * block
         packed["observables"] += observables * 4
     # A half-precision float compresses to about as large a share as a code.
-    size = {name: storage.bits / 8 for name in packed} | {"observables": 1.0}
+    size = {name: max(storage.bits / 8, 1.0) for name in packed} | {"observables": 1.0}
+    size["responses"] = storage.bits / 8
     total = sum(count * size[name] * PACKED_SHARE[name] for name, count in packed.items())
     row = storage.stimuli * storage.units + storage.synapses
     row += storage.pair_stimuli * storage.pairs**2

@@ -164,6 +164,14 @@ def _write_organisms(
     writer.write("organisms", "spec", np.array([s.to_json() for s in specs], dtype=object))
 
 
+def _bits_of(name: str, bits: int) -> int:
+    """Return the bits of one variable's codes.
+
+    Responses are nearly all of a cohort. Synapses change by less than a coarse step.
+    """
+    return bits if name == "responses" else max(schema.BITS)
+
+
 def _write_arrays(
     writer: schema.CohortWriter, parts: Sequence[Path], counts: Sequence[int], *, bits: int
 ) -> None:
@@ -177,7 +185,7 @@ def _write_arrays(
         block = np.concatenate(pending[name])
         rows = slice(done[name], done[name] + len(block))
         if name in schema.CODED and bits in schema.BITS:
-            parts_of_code = schema.encode(block, bits)
+            parts_of_code = schema.encode(block, _bits_of(name, bits))
             for suffix, values in zip(("", "_scale", "_offset"), parts_of_code, strict=True):
                 targets[name + suffix][rows] = values
         else:
@@ -194,7 +202,7 @@ def _write_arrays(
                 coded = name in schema.CODED and bits in schema.BITS
                 dtype = np.uint8 if coded else values.dtype
                 shape = (total, *values.shape[1:])
-                note = {"code": CODE_NOTE, "bits": bits} if coded else {}
+                note = {"code": CODE_NOTE, "bits": _bits_of(name, bits)} if coded else {}
                 targets[name] = writer.create(group, name, shape, dtype, note)
                 if coded:
                     for suffix in ("_scale", "_offset"):
