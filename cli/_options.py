@@ -128,6 +128,36 @@ Tracked = Annotated[
         "--tracked/--untracked", help="The same units in all sessions, or drawn anew in each."
     ),
 ]
+Areas = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="early|middle|deep",
+        help="Areas that are recorded together in each animal; several by repeating it or with "
+        "commas. An animal is then one recording.",
+        show_default="each population on its own",
+    ),
+]
+Contrasts = Annotated[
+    str,
+    typer.Option(
+        metavar="both|only|none",
+        help="Of several areas, or a reference: the observables and the differences, the "
+        "differences only, or none.",
+    ),
+]
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        metavar="first|passive|control|area:NAME",
+        help="Take features relative to the first sessions, to passive exposure of the same "
+        "preparation, to that of another animal, or to another area, such as area:early.",
+        show_default="none",
+    ),
+]
+ReferenceSessions = Annotated[
+    int,
+    typer.Option(parser=whole, metavar="N", help="How many sessions are the reference 'first'."),
+]
 Seed = Annotated[
     int,
     typer.Option(parser=seed, metavar="N", help="Seed of all randomness; same seed, same output."),

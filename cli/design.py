@@ -21,6 +21,7 @@ Examples:
   lrplan design --units 300 --noise 0.1
   lrplan design --units 100 --sessions 5 --untracked --plot forecast.png
   lrplan design --measure activity,weights --json
+  lrplan design --areas early,deep --observables geometry-1
   lrplan design --units all --noise 0 --scaling raw"""
 
 SPLITS = ("organism", "layer")
@@ -105,17 +106,28 @@ def design(
             metavar="NAME",
             help="What is taken of a recording: sets (see `lrplan list sets`), families or single "
             "observables; several by repeating it or with commas.",
-            show_default="standard-1",
+            show_default="the standard-2 set that suits the design",
         ),
     ] = None,
+    areas: _options.Areas = None,
+    contrasts: _options.Contrasts = "both",
+    reference: _options.Reference = None,
+    reference_sessions: _options.ReferenceSessions = 1,
+    shuffle_labels: Annotated[
+        bool,
+        typer.Option(
+            "--shuffle-labels",
+            help="Let organisms swap their rules, as a control: all figures must be at chance.",
+        ),
+    ] = False,
     seed: _options.Seed = 0,
     json: _options.Json = False,
     plot: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Also draw it: confusion matrix, accuracy against units and against noise (.png, "
-            ".pdf, .svg).",
+            help="Also draw it: confusion matrix, accuracy against units and against noise, under "
+            "known conditions and on held-out families (.png, .pdf, .svg).",
             show_default="no plot",
         ),
     ] = None,
@@ -125,7 +137,6 @@ def design(
     """Forecast how well an experiment tells rules apart."""
     from lrplan.errors import UsageError
     from lrplan.measure.design import Design, Schedule
-    from lrplan.measure.observables import STANDARD
     from lrplan.registry import nearest
 
     asked = Design(
@@ -140,7 +151,11 @@ def design(
         noise_reference=noise_reference,
         scaling=scaling,
         settings=_options.settings(setting),
-        observables=_options.words(observables, "--observables") or STANDARD,
+        observables=_options.words(observables, "--observables") or None,
+        areas=_options.words(areas, "--areas") or None,
+        contrasts=contrasts,
+        reference=reference,
+        reference_sessions=reference_sessions,
     )
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}; {nearest(split, SPLITS)}")
@@ -150,7 +165,7 @@ def design(
     from lrplan import open_cohort
     from lrplan.tell.kept import Question, find_forecast, keep_forecast
 
-    question = Question(cohort, asked, seed, split, include_unlearned)
+    question = Question(cohort, asked, seed, split, include_unlearned, shuffle_labels)
     key = question.key()
     found = find_forecast(key)
     if found is None:
@@ -180,7 +195,13 @@ def _forecast(question: Question, *, quiet: bool) -> Forecast:
     question.design.schedule.checkpoints(opened.checkpoints)
     _output.note(f"forecasting from the cohort {opened.name}", quiet=quiet)
     rng = np.random.default_rng(question.seed)
-    return forecast(opened, question.design, rng=rng, split=question.split)
+    return forecast(
+        opened,
+        question.design,
+        rng=rng,
+        split=question.split,
+        shuffle_labels=question.shuffle_labels,
+    )
 
 
 def save_plot(

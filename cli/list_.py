@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Annotated, Any
 
 import typer
@@ -66,6 +66,7 @@ def _architectures() -> list[dict[str, Any]]:
             "name": name,
             "summary": entry.summary,
             "cites": entry.cites,
+            "family": entry.family,
             "size": entry.size,
             "settings": entry.settings,
         }
@@ -143,9 +144,27 @@ def _observables() -> list[dict[str, Any]]:
             "family": family.name,
             "measure": family.measure,
             "degree": observable.degree,
+            "needs": asdict(family.needs),
         }
         for family, observable in all_observables()
     ]
+
+
+def _family_rows(records: list[dict[str, Any]]) -> list[list[str]]:
+    """Return one row for each family of observables: its measure, what it needs, its source."""
+    families = {r["family"]: r for r in records}
+    return [
+        [name, r["measure"], _needs_words(r["needs"]), r["cites"]] for name, r in families.items()
+    ]
+
+
+def _needs_words(needs: dict[str, Any]) -> str:
+    """Return what a family of observables needs of a recording, in words."""
+    least = [
+        f"{needs[what]} {what}" for what in ("sessions", "stimuli", "units") if needs[what] > 1
+    ]
+    told = {"tracked": "tracked units", "noise": "known noise"}
+    return ", ".join(least + [words for what, words in told.items() if needs[what]]) or "nothing"
 
 
 def _sets() -> list[dict[str, Any]]:
@@ -165,11 +184,11 @@ def _sets() -> list[dict[str, Any]]:
 
 KINDS: dict[str, tuple[Callable[[], list[dict[str, Any]]], tuple[str, ...]]] = {
     "analyses": (_analyses, ("name", "summary", "needs", "cites")),
-    "architectures": (_architectures, ("name", "summary", "settings", "cites")),
+    "architectures": (_architectures, ("name", "family", "summary", "settings", "cites")),
     "classifiers": (_classifiers, ("name", "summary", "cites")),
     "credits": (_credits, ("name", "summary", "settings", "cites")),
     "modalities": (_modalities, ("name", "summary", "measures", "settings", "cites")),
-    "observables": (_observables, ("name", "summary", "measure", "degree", "cites")),
+    "observables": (_observables, ("name", "family", "summary", "degree")),
     "optimizers": (_optimizers, ("name", "summary", "settings", "cites")),
     "rules": (_rules, ("name", "summary", "settings", "cites")),
     "sets": (_sets, ("name", "summary", "number", "cites")),
@@ -203,3 +222,6 @@ def list_kind(
         _output.emit_json(records)
     else:
         _output.show(_output.table(None, columns, [[r[c] for c in columns] for r in records]))
+        if kind == "observables":
+            of_family = ("family", "measure", "needs", "cites")
+            _output.show(_output.table(None, of_family, _family_rows(records)))

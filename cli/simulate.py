@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -224,6 +226,9 @@ def simulate(
             "rates in the recipe",
             quiet=quiet,
         )
+    else:
+        usable = {rule: n["learned"] + n["unknown"] for rule, n in info["fates"].items()}
+        _warn_of_few(usable, f"{out} holds", "usable organisms", quiet=quiet)
     if json:
         _output.emit_json(
             {
@@ -240,6 +245,28 @@ def simulate(
         _output.emit(
             f"{_output.plain(out)}: {info['organisms']} organisms, {info['diverged']} diverged, "
             f"{_output.size(info['bytes'])}"
+        )
+
+
+def _warn_of_few(counts: Mapping[str, int], holder: str, what: str, *, quiet: bool) -> None:
+    """Say of which rules there are too few organisms for a forecast.
+
+    Parameters
+    ----------
+    counts : mapping of str to int
+        Organisms of each rule.
+    holder, what : str
+        How the sentence begins, and what is counted.
+    """
+    from lrplan.tell.unseen import FOLDS
+
+    few = [f"{number} of {rule}" for rule, number in counts.items() if number < FOLDS]
+    if few:
+        _output.note(
+            f"{holder} fewer than {FOLDS} {what} of a rule ({', '.join(few)}); a forecast needs "
+            f"{FOLDS} of each that learned. Add seeds or other values to the recipe, or join "
+            "cohorts (`lrplan cohort merge`)",
+            quiet=quiet,
         )
 
 
@@ -309,6 +336,9 @@ def _dry_run(
     _output.note("timing some steps of each kind of network; a minute at most", quiet=quiet)
     with data_in(data):
         found = estimate(recipe, out, workers=workers, device=device, shard=shard)
+    # Of all shards: their organisms come into one cohort.
+    rules = Counter(spec.rule for spec in recipe.specs)
+    _warn_of_few(rules, f"{recipe.name} has", "organisms", quiet=quiet)
     if json:
         networks = [
             {"architecture": a, "task": t, "work_seconds": s}
@@ -338,10 +368,7 @@ def _dry_run(
         _output.table(
             f"{recipe.name}: {found.organisms:,} organisms, {found.done:,} of them finished",
             ("factor", "organisms of each value"),
-            (
-                (name, ", ".join(f"{value}: {count:,}" for value, count in counts.items()))
-                for name, counts in found.factors.items()
-            ),
+            ((name, _counts_words(counts)) for name, counts in found.factors.items()),
         ),
         _output.table(
             "Time of training what is left, one process",
@@ -358,6 +385,19 @@ def _dry_run(
             for d in found.data
         ),
     )
+
+
+MANY_VALUES = 12
+"""Of a factor with more values the range is shown, and not how many organisms have each."""
+
+
+def _counts_words(counts: dict[Any, int]) -> str:
+    """Return how many organisms have each value of a factor, or what its many values are."""
+    if len(counts) <= MANY_VALUES:
+        return ", ".join(f"{value}: {count:,}" for value, count in counts.items())
+    fewest, most = min(counts.values()), max(counts.values())
+    each = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    return f"{len(counts):,} values from {min(counts)} to {max(counts)}, {each} of each"
 
 
 def time_lines(found: Cost) -> list[str]:

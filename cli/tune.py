@@ -125,11 +125,12 @@ def _as_json(found: Tuning, out: Path, table: Path, trained: int) -> dict[str, A
         "on_edge": len(found.on_edge),
         "found": [
             {
-                "grid": f.cell.grid + 1,
+                "grid": f.cell.grid + 1 if f.cell.draws is None else None,
+                "draw": None if f.cell.draws is None else f.cell.grid + 1,
                 "rule": f.cell.spec.rule,
                 "architecture": f.cell.spec.architecture,
                 "task": f.cell.spec.task,
-                "learning_rates": f.rates,
+                "learning_rates": f.stated if isinstance(f.stated, list) else [f.stated],
                 "settings": f.settings,
                 "on_edge": bool(f.edges),
                 "edges": f.edges,
@@ -155,21 +156,30 @@ def _as_lines(found: Tuning, out: Path, table: Path) -> Iterator[Any]:
             f"Nothing was found for {spec.rule}, {spec.architecture}, {spec.task}: {f.problem}. "
             "The recipe keeps its rate; search another range, in [tune.learning_rate]."
         )
-    for f in found.on_edge:
-        spec = f.cell.spec
-        ends = " and ".join(f"{name} the {end}" for name, end in f.edges.items())
-        yield (
-            f"What was found for {spec.rule}, {spec.architecture}, {spec.task} lies at the edge of "
-            f"the search space: {ends} that was tried. What lies beyond may be better; widen "
-            "[tune]."
-        )
+    yield from _edge_lines(found)
     yield f"{_output.plain(out)}: the recipe with these rates"
     yield f"{_output.plain(table)}: all that was tried"
 
 
+def _edge_lines(found: Tuning) -> Iterator[str]:
+    """Say once for each rule, architecture and task, in however many grids, what is at an edge."""
+    ends: dict[tuple[str, str, str], dict[str, None]] = {}
+    for f in found.on_edge:
+        spec = f.cell.spec
+        mine = ends.setdefault((spec.rule, spec.architecture, spec.task), {})
+        mine.update(dict.fromkeys(f"{name} the {end}" for name, end in f.edges.items()))
+    if ends:
+        yield (
+            "At the edge of the search space, where what lies beyond was not tried and may be "
+            "better (widen [tune]):"
+        )
+    for place, mine in ends.items():
+        yield f"  {', '.join(place)}: {' and '.join(mine)} that was tried"
+
+
 def _row(found: Found) -> tuple[str, ...]:
     spec, trial = found.cell.spec, found.trial
-    rates = ", ".join(f"{rate:g}" for rate in found.rates)
+    rates = _rates_words(found.stated)
     settings = ", ".join(f"{k} = {v:g}" for k, v in found.settings.items())
     told = (
         ("", "")
@@ -177,6 +187,17 @@ def _row(found: Found) -> tuple[str, ...]:
         else (_output.percent(trial.performance), _output.percent_range(trial.low, trial.high))
     )
     return spec.rule, spec.architecture, spec.task, rates, settings, *told
+
+
+def _rates_words(stated: Any) -> str:
+    """Return learning rates in words, as a recipe states them."""
+    if isinstance(stated, list):
+        return ", ".join(f"{rate:g}" for rate in stated)
+    if not isinstance(stated, dict):
+        return f"{stated:g}"
+    if "values" in stated:
+        return _rates_words(stated["values"])
+    return f"{stated['low']:g} to {stated['high']:g}"
 
 
 def _dry_run(
@@ -196,14 +217,19 @@ def _dry_run(
     _output.note("timing some steps of each kind of network; a minute at most", quiet=quiet)
     with data_in(data):
         found = plan(recipe, out, workers=workers, device=device)
-    cost, search = found.cost, recipe.search
+    cost = found.cost
+    if found.remark:
+        _output.note(found.remark, quiet=quiet)
     if json:
         _output.emit_json(
             {
                 "schema": "lrplan.tune.plan/1",
                 "recipe": recipe.name,
                 "searches": found.searches,
-                "rungs": [{"candidates": c, "organisms": o} for c, o in found.rungs],
+                "rungs": [
+                    {"epochs": e, "candidates": c, "organisms": o}
+                    for e, (c, o) in zip(found.epochs, found.rungs, strict=True)
+                ],
                 "organisms": cost.organisms,
                 "done": cost.done,
                 "device": cost.device,
@@ -214,15 +240,17 @@ def _dry_run(
             }
         )
         return
-    epochs = sorted({cell.spec.epochs for cell in recipe.cells})
     _output.show(
         _output.table(
-            f"{recipe.name}: {found.searches:,} rules x architectures x tasks, about "
-            f"{cost.organisms:,} organisms, {cost.done:,} of them finished",
+            f"{recipe.name}: rates are searched for {found.searches:,} combinations of rule, "
+            f"architecture and task; about {cost.organisms:,} organisms, {cost.done:,} of them "
+            "finished",
             ("rung", "epochs", "candidates", "organisms"),
             (
-                (i + 1, ", ".join(str(search.epochs(i, e)) for e in epochs), f"{c:,}", f"{o:,}")
-                for i, (c, o) in enumerate(found.rungs)
+                (i, ", ".join(map(str, epochs)), f"{c:,}", f"{o:,}")
+                for i, (epochs, (c, o)) in enumerate(
+                    zip(found.epochs, found.rungs, strict=True), start=1
+                )
             ),
         ),
         *(time_lines(cost) or ["Nothing is left to train."]),

@@ -14,18 +14,35 @@ from lrplan.errors import PluginError, UsageError
 
 T = TypeVar("T")
 _EVERY: list[Registry[Any]] = []
+MANY = 20
+"""Names that a message may hold; of more it tells `TOLD`."""
+TOLD = 5
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which of the known names a mistyped one may have meant."""
+def nearest(name: str, known: Iterable[str], *, listing: str = "") -> str:
+    """Say which of the known names a mistyped one may have meant.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    known : iterable of str
+        All names; of more than `MANY` only some are told.
+    listing : str, optional
+        The command that lists all.
+    """
     names = sorted(known)
     folded = {n.lower().replace("-", "_"): n for n in names}
     wanted = str(name).lower().replace("-", "_")
     close = [folded[n] for n in difflib.get_close_matches(wanted, folded, n=3, cutoff=0.5)]
     close += [n for n in names if wanted and wanted in n.lower() and n not in close]
+    if len(names) <= MANY:
+        every = ", ".join(names)
+        return f"nearest: {', '.join(close)} (all: {every})" if close else f"known: {every}"
+    every = f"{len(names)} in all" + (f": `{listing}`" if listing else "")
     if close:
-        return f"nearest: {', '.join(close)} (all: {', '.join(names)})"
-    return f"known: {', '.join(names)}"
+        return f"nearest: {', '.join(close[:TOLD])} ({every})"
+    return f"known: {', '.join(names[:TOLD])}, ... ({every})"
 
 
 class Registry(Generic[T]):
@@ -38,7 +55,8 @@ class Registry(Generic[T]):
     package : str
         The package whose modules register plug-ins when they are imported.
     group : str
-        The entry-point group through which other packages add theirs.
+        The entry-point group through which other packages add theirs; its last word is what
+        ``lrplan list`` calls them.
     beside : sequence of (str, str), optional
         Packages and groups of other kinds whose modules may register some of this kind, too.
     """
@@ -128,9 +146,9 @@ class Registry(Generic[T]):
         try:
             return self._entries[name]
         except (KeyError, TypeError):
-            raise UsageError(
-                f"unknown {self.kind} {name!r}; {nearest(str(name), self._entries)}"
-            ) from None
+            listing = f"lrplan list {self.group.rpartition('.')[2]}"
+            told = nearest(str(name), self._entries, listing=listing)
+            raise UsageError(f"unknown {self.kind} {name!r}; {told}") from None
 
     def items(self) -> list[tuple[str, T]]:
         """Return (name, plug-in) pairs, sorted by name."""

@@ -16,6 +16,8 @@ from lrplan.simulate.credits import Conv, Credit, Linear, Operation, Visit
 from lrplan.simulate.credits.backpropagation import Backpropagation
 
 BATCH_NORM_EPSILON = 1e-5
+RELU_GAIN = 2.0
+"""Variance of the weights times the inputs of a unit with ReLU (He et al. 2015)."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,13 @@ class Layer:
     bias : bool
         Whether it has one; layers before batch normalisation need none.
     norm : bool
-        Whether batch normalisation follows, over `shape[0]` channels; in a pre-activation network
-        it follows the sum with the skip path.
+        Whether batch or layer normalisation follows, with a scale and shift for each of `shape[0]`
+        channels; in a pre-activation network it follows the sum with the skip path.
     readout : bool
         Whether it is the readout or part of a contrastive head.
     gain : float, optional
         Variance of the initial weights times the inputs of a unit; by default 1 for a readout
-        and 2 for layers with ReLU (He et al. 2015). Backward weights have it, too.
+        and `RELU_GAIN` for other layers. Backward weights have it, too.
     """
 
     name: str
@@ -147,6 +149,20 @@ class Pass:
         shift = self.params[f"{name}.shift"] - mean * scale
         return x * scale.reshape(shape) + shift.reshape(shape)
 
+    def layer_norm(self, name: str, x: Tensor) -> Tensor:
+        """Normalise each example over all its channels and places, then scale and shift.
+
+        After Ba et al. 2016, with a scale and a shift for each channel (Wu & He, ECCV 2018, with
+        one group). Examples do not mix, so it needs no statistics.
+        """
+        return self._scaled(name, F.group_norm(x, 1, eps=BATCH_NORM_EPSILON))
+
+    def _scaled(self, name: str, x: Tensor) -> Tensor:
+        """Scale and shift each channel."""
+        shape = (-1, *[1] * (x.ndim - 2))
+        scale, shift = self.params[f"{name}.scale"], self.params[f"{name}.shift"]
+        return x * scale.reshape(shape) + shift.reshape(shape)
+
     def local_response_norm(
         self, x: Tensor, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
     ) -> Tensor:
@@ -227,7 +243,7 @@ def _he_normal(layer: Layer, rng: np.random.Generator) -> np.ndarray:
     fan_in = int(np.prod(layer.shape[1:]))
     gain = layer.gain
     if gain is None:
-        gain = 1.0 if layer.readout else 2.0
+        gain = 1.0 if layer.readout else RELU_GAIN
     sd = np.float32(np.sqrt(gain / fan_in))
     return rng.standard_normal(layer.shape, dtype=np.float32) * sd
 

@@ -1,4 +1,4 @@
-"""Whole architectures, curricula, tasks, learning rates and regularisations held out."""
+"""Whole families, architectures, curricula, tasks, learning rates and regularisations held out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from lrplan.tell.intervals import Estimate
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
 
-CONDITIONS = ("architecture", "curriculum", "task", "learning_rate", "regularisation")
+CONDITIONS = ("family", "architecture", "curriculum", "task", "learning_rate", "regularisation")
 MOST_CASES = 10
 Conditions = Annotated[
     str | Sequence[str] | None,
@@ -70,9 +70,10 @@ def run(
     Parameters
     ----------
     condition : str or sequence of str, optional
-        ``architecture``, ``curriculum`` (batch size x data seed), ``task``, ``learning_rate`` (its
-        rank within rule, architecture and task) or ``regularisation`` (weight decay); by default
-        each of which the cohort has at least two.
+        ``family`` of architectures (a brain is one), ``architecture``, ``curriculum`` (batch size
+        x data seed), ``task``, ``learning_rate`` (its rank within rule, architecture and task, or
+        third where there are many) or ``regularisation`` (weight decay); by default each of which
+        the cohort has at least two.
     cohort, rng, measure, classifier, label, rules, shuffle_labels, observables, effort
         As for `lrplan.analyses.separation.run`.
 
@@ -214,7 +215,7 @@ analyses.add(
         name="held_out",
         summary="what does a condition cost that was never trained on",
         cites=f"{PAPER}, figure 2(b); {REVIEWS}",
-        needs="observables; two architectures, curricula, tasks, learning rates or weight decays",
+        needs="observables; two of a condition (families, architectures, tasks, rates, ...)",
         run=run,
         plot="plot_held_out",
     ),

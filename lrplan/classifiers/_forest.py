@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn import config_context
@@ -99,7 +99,14 @@ class Forest:
 
 
 def grow_tree(
-    X: np.ndarray, y: np.ndarray, weight: np.ndarray, *, max_features: Any, seed: int
+    X: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray,
+    *,
+    max_features: Any,
+    seed: int,
+    splitter: Literal["best", "random"] = "best",
+    leaf: int = 1,
 ) -> DecisionTreeClassifier:
     """Grow one tree without scikit-learn's checks, which take longer than a small tree.
 
@@ -115,8 +122,14 @@ def grow_tree(
         Features that are looked at for a split.
     seed : int
         Of the features that are looked at.
+    splitter : {"best", "random"}, default "best"
+        Whether a split is the best of a feature or drawn within its range.
+    leaf : int, default 1
+        The fewest rows of a leaf.
     """
-    tree = DecisionTreeClassifier(max_features=max_features, random_state=seed)
+    tree = DecisionTreeClassifier(
+        splitter=splitter, max_features=max_features, min_samples_leaf=leaf, random_state=seed
+    )
     with config_context(assume_finite=True, skip_parameter_validation=True):
         return tree.fit(X, y, sample_weight=weight, check_input=False)
 

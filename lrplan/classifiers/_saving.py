@@ -24,6 +24,7 @@ MANIFEST, MODEL, NETWORK = "manifest.json", "model.skops", "network.pt"
 TRUSTED = (
     "lrplan.classifiers.calibrated.Calibrated",
     "lrplan.classifiers.conv1d_mlp.Conv1dMLP",
+    "lrplan.classifiers.extra_trees.ExtraTrees",
     "lrplan.classifiers.linear_svm.LinearSVM",
     "lrplan.classifiers.random_forest.RandomForest",
     "lrplan.classifiers.random_kernels.RandomKernels",

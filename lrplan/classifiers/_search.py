@@ -259,14 +259,19 @@ def class_weights(index: np.ndarray, classes: int) -> np.ndarray:
     return weight / weight.sum()
 
 
-def best_temperature(logits: np.ndarray, index: np.ndarray) -> tuple[float, float]:
+def best_temperature(
+    logits: np.ndarray, index: np.ndarray, weight: np.ndarray | None = None
+) -> tuple[float, float]:
     """Return the temperature of lowest balanced cross-entropy (in nats), and that entropy.
+
+    Rows weigh what `weight` (row,) says, by default such that classes weigh the same.
 
     Notes
     -----
     Guo et al., On calibration of modern neural networks, ICML 2017.
     """
-    weight = class_weights(index, logits.shape[1])
+    if weight is None:
+        weight = class_weights(index, logits.shape[1])
     rows = np.arange(len(index))
 
     def loss(log_temperature: float) -> float:

@@ -78,7 +78,7 @@ class Calibrated(ClassifierMixin, BaseEstimator):
         self.classes_, index = np.unique(y, return_inverse=True)
         groups = np.arange(len(y)) if groups is None else np.asarray(groups)
         check_groups(self.classes_, index, groups)
-        self.estimator_ = _fit(clone(self.estimator), X, y, groups)
+        self.estimator_ = fit_grouped(clone(self.estimator), X, y, groups)
         found = getattr(self.estimator_, "out_of_fold_", None)
         if found is None:
             found = self._cross_predict(X, y, groups)
@@ -91,7 +91,7 @@ class Calibrated(ClassifierMixin, BaseEstimator):
         rng = keyed_rng(check_seed(self.random_state), "folds of a calibration")
         found = np.zeros((len(y), len(self.classes_)))
         for test in Splits.dealt(y, groups, folds=self.folds, rng=rng):
-            model = _fit(clone(self.estimator), X[~test], y[~test], groups[~test])
+            model = fit_grouped(clone(self.estimator), X[~test], y[~test], groups[~test])
             columns = np.searchsorted(self.classes_, model.classes_)
             found[np.ix_(test, columns)] = model.predict_proba(X[test])
         return found
@@ -119,7 +119,7 @@ class Calibrated(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _fit(model: Any, X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Any:
+def fit_grouped(model: Any, X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Any:
     """Fit, with groups if the classifier knows them."""
     from inspect import signature
 

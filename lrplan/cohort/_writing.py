@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import zarr
 
-from lrplan.cohort.format import BY_NAME, FAST, UNKNOWN, CohortWriter
+from lrplan.cohort.format import BY_NAME, CODED, FAST, UNKNOWN, CohortWriter
 from lrplan.cohort.store import Cohort
 from lrplan.errors import UsageError
 
@@ -99,7 +100,7 @@ def write_subsets(path: Path, subsets: Sequence[Subset], attributes: Mapping[str
     writer = CohortWriter(path, attributes, level=FAST)
     held = {key: array for s in reversed(subsets) for key, array in s.cohort.variables.items()}
     for (group, name), array in held.items():
-        kept = {k: v for k, v in dict(array.attrs).items() if k not in OWN_ATTRIBUTES}
+        kept = notes(name, array)
         if (group, name) == ("populations", "organism"):
             writer.write(group, name, _organism_index(subsets).astype(array.dtype), kept)
         elif "flag_meanings" in array.attrs:
@@ -112,6 +113,17 @@ def write_subsets(path: Path, subsets: Sequence[Subset], attributes: Mapping[str
         else:
             _copy_rows(writer, subsets, group, name, kept)
     writer.close()
+
+
+def notes(name: str, array: zarr.Array) -> dict[str, Any]:
+    """Return the attributes of a variable that a cohort made of it takes over.
+
+    Older cohorts hold codes of 8 bits and do not say so.
+    """
+    found = {k: v for k, v in dict(array.attrs).items() if k not in OWN_ATTRIBUTES}
+    if name in CODED and array.dtype == np.uint8:
+        found.setdefault("bits", 8)
+    return found
 
 
 def _organism_index(subsets: Sequence[Subset]) -> np.ndarray:

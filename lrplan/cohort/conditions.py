@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrplan.cohort.settings import UNKNOWN, rate_ranks
+from lrplan.cohort.settings import UNKNOWN, batch_names, rank_names, rate_names
 from lrplan.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,24 +29,26 @@ def conditions(cohort: Cohort, populations: np.ndarray) -> dict[str, np.ndarray]
     Returns
     -------
     dict of str to array (population,) of str
-        ``architecture``, ``curriculum`` (batch size and data seed), ``task``, ``learning_rate``
-        (its rank, see `rate_ranks`), ``regularisation`` (weight decay) and ``setting`` (batch
-        size and rank of the learning rate).
+        ``family``, ``architecture``, ``curriculum`` (batch size and data seed), ``task``,
+        ``learning_rate`` (its rank, see `lrplan.cohort.settings.rate_ranks`),
+        ``regularisation`` (weight decay) and ``setting`` (batch size and rank of the learning
+        rate). Rates, batch sizes and decays that are too many go by thirds, see
+        `lrplan.cohort.settings.rank_names`.
     """
     organism = _organisms(cohort, populations)
     o = {str(name): v.values for name, v in cohort.organisms.items()}
-    ranks = rate_ranks(o, o["learning_rate"].astype(float))
-    decay = np.array([_weight_decay(s) for s in _settings_of(cohort)])
     curriculum = [
-        f"batch {_word(b)}, data seed {_word(s)}"
-        for b, s in zip(o["batch_size"], o["data_seed"], strict=True)
+        f"{batch or f'batch {UNKNOWN}'}, data seed {_word(seed)}"
+        for batch, seed in zip(batch_names(o), o["data_seed"], strict=True)
     ]
+    rates = [f"rate {name.removeprefix('learning rate ') or UNKNOWN}" for name in rate_names(o)]
     return {
+        "family": cohort.families[organism],
         "architecture": o["architecture"][organism],
         "curriculum": np.array(curriculum)[organism],
         "task": o["task"][organism],
-        "learning_rate": np.array([f"rate {r or UNKNOWN}" for r in ranks])[organism],
-        "regularisation": decay[organism],
+        "learning_rate": np.array(rates)[organism],
+        "regularisation": np.array(_decay_names(cohort, o))[organism],
         "setting": cohort.settings[organism],
     }
 
@@ -84,8 +87,19 @@ def _settings_of(cohort: Cohort) -> list[Mapping[str, Any]]:
     return [dict(json.loads(str(spec) or "{}").get("settings", {})) for spec in specs]
 
 
-def _weight_decay(settings: Mapping[str, Any]) -> str:
-    """Return the weight decay that settings name, at any depth."""
+def _decay_names(cohort: Cohort, labels: Mapping[str, np.ndarray]) -> list[str]:
+    """Name the weight decay of each organism, or its third."""
+    decays = np.array([_weight_decay(s) for s in _settings_of(cohort)])
+    thirds = rank_names(labels, decays)
+    words = [f"{d:g}" for d in decays] if thirds is None else thirds
+    return [
+        f"weight decay {'by default' if np.isnan(d) else word}"
+        for d, word in zip(decays, words, strict=True)
+    ]
+
+
+def _weight_decay(settings: Mapping[str, Any]) -> float:
+    """Return the weight decay that settings name, at any depth; NaN if they name none."""
     found: list[Any] = []
 
     def look(value: Any) -> None:
@@ -95,7 +109,7 @@ def _weight_decay(settings: Mapping[str, Any]) -> str:
                 look(v)
 
     look(settings)
-    return f"weight decay {found[0]:g}" if found else "weight decay by default"
+    return float(found[0]) if found else math.nan
 
 
 def _word(value: Any) -> str:

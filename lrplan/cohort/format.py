@@ -21,6 +21,8 @@ FORMAT = "lrplan-cohort"
 FORMAT_VERSION = 1
 MISSING = 255
 """Code of a value that is not there, in variables stored as 8-bit integers."""
+BITS = (4, 5, 6, 7, 8)
+"""Precision of codes: 2^bits steps span 8 standard deviations."""
 
 CATEGORIES = ("rule", "credit", "optimizer", "objective", "architecture", "task")
 CHUNK_BYTES = 4_000_000
@@ -140,43 +142,74 @@ VARIABLE_OF = {"activity": "responses", "weights": "synapses", "paired": "paired
 """The variable that holds each measure."""
 
 
-def encode(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def encode(values: np.ndarray, bits: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Code values as 8-bit integers, each (population, checkpoint) with its own scale.
+
+    The scale is 2^(3 - bits) standard deviations of the values, and more where their range would
+    not fit into the codes.
 
     Parameters
     ----------
     values : array (population, checkpoint, ...)
         Values that are not finite are coded as missing.
+    bits : {4, 5, 6, 7, 8}, default 8
+        Precision: 2^bits steps span 8 standard deviations.
 
     Returns
     -------
     codes : array of uint8, same shape
         Value = offset + scale * code; 255 is missing.
     scale, offset : array (population, checkpoint) of float32
-        The offset is a whole multiple of the scale, so that 0 stays exactly 0.
+        The offset is a whole multiple of the scale, so that 0 stays exactly 0. 0 has the same
+        code at all checkpoints of a population.
     """
     flat = values.reshape(*values.shape[:2], -1).astype(np.float64)
     sound = np.isfinite(flat)
-    low = np.minimum(np.where(sound, flat, 0).min(axis=-1), 0)
-    high = np.maximum(np.where(sound, flat, 0).max(axis=-1), 0)
-    scale = ((high - low) / (MISSING - 2)).astype(np.float32)
+    flat = np.where(sound, flat, 0)
+    low, high = np.minimum(flat.min(axis=-1), 0), np.maximum(flat.max(axis=-1), 0)
+    zero = _zero_code(low, high)
+    counts = np.maximum(sound.sum(axis=-1), 1)
+    mean = flat.sum(axis=-1) / counts
+    sd = np.sqrt(np.where(sound, (flat - mean[..., None]) ** 2, 0).sum(axis=-1) / counts)
+    needed = np.maximum(-low / np.maximum(zero, 1), high / np.maximum(MISSING - 1 - zero, 1))
+    scale = np.maximum(sd * 2.0 ** (3 - bits), needed).astype(np.float32)
     step = np.where(scale > 0, scale, 1).astype(np.float64)
-    first = np.floor(low / step)
-    codes = np.rint(np.where(sound, flat, 0) / step[..., None] - first[..., None])
+    codes = np.rint(flat / step[..., None]) + zero[..., None]
     codes = np.where(sound, np.clip(codes, 0, MISSING - 1), MISSING).astype(np.uint8)
-    return codes.reshape(values.shape), scale, (first * step).astype(np.float32)
+    return codes.reshape(values.shape), scale, (-zero * scale).astype(np.float32)
+
+
+def _zero_code(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the code of 0, one for all checkpoints of a population, from extremes of values.
+
+    Parameters
+    ----------
+    low, high : array (population, checkpoint)
+        At most 0, and at least 0.
+
+    Returns
+    -------
+    array (population, 1)
+        0 where nothing is negative.
+    """
+    extent = np.where(high > low, high - low, 1)
+    negative, positive = (np.max(part / extent, axis=1, keepdims=True) for part in (-low, high))
+    both = np.where(negative + positive > 0, negative + positive, 1)
+    zero = np.ceil((MISSING - 1) * negative / both)
+    return np.where(positive > 0, np.minimum(zero, MISSING - 2), zero)
 
 
 def decode(codes: np.ndarray, scale: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Return the float32 values of `encode`'s codes; missing ones are NaN."""
     extra = (..., *[None] * (codes.ndim - 2))
+    # Not offset + scale * code, whose rounding leaves a trace where the value is 0.
+    zero = np.rint(-offset / np.where(scale > 0, scale, 1)).astype(np.float32)
     values = codes.astype(np.float32)
+    values -= zero[extra]
     values *= scale[extra]
-    values += offset[extra]
-    # Rounding may leave a trace of offset + scale * code where the value is 0.
-    zero = np.rint(-offset / np.where(scale > 0, scale, 1)).astype(np.int16)
-    values[codes == zero[extra]] = 0
-    values[codes == MISSING] = np.nan
+    missing = codes == MISSING
+    if missing.any():
+        values[missing] = np.nan
     return values
 
 
@@ -212,18 +245,21 @@ class CohortWriter:
         attributes: Mapping[str, Any] | None = None,
     ) -> Any:
         """Create one variable of the format and return its Zarr array."""
-        from zarr.codecs import Crc32cCodec, ZstdCodec
+        from zarr.codecs import Crc32cCodec, TransposeCodec, ZstdCodec
 
         variable = BY_NAME[group, name]
         parent = self._root.require_group(group)
         itemsize = 32 if dtype is str else np.dtype(dtype).itemsize
         row = max(1, int(np.prod(shape[1:])) * itemsize)
         chunks = (max(1, min(shape[0], CHUNK_BYTES // row)), *shape[1:])
+        # On disk all checkpoints of a unit lie together: they differ little, and so compress well.
+        order = (0, *range(len(shape) - 1, 0, -1))
         array = parent.create_array(
             name,
             shape=tuple(shape),
             chunks=chunks,
             dtype=dtype,
+            filters=[TransposeCodec(order=order)] if name in CODED else None,
             compressors=[ZstdCodec(level=self._level), Crc32cCodec()],
             dimension_names=variable.dims,
             attributes={"long_name": variable.long_name, "units": variable.units}

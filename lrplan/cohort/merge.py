@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from lrplan.cohort._writing import (
-    OWN_ATTRIBUTES,
     Subset,
     gather,
     new_cohort,
+    notes,
     refuse_existing,
     write_subsets,
 )
@@ -130,12 +130,9 @@ def _differences(a: Cohort, b: Cohort) -> list[str]:
         if forms[0] != forms[1]:
             out.append(f"{where} is {forms[0]} in the first, {forms[1]} in the second")
             continue
-        notes = [
-            {k: v for k, v in dict(c.attrs).items() if k not in OWN_ATTRIBUTES}
-            for c in (first[key], second[key])
-        ]
-        if notes[0] != notes[1]:
-            out.append(f"{where} is noted as {notes[0]} in the first, {notes[1]} in the second")
+        noted = [notes(key[1], c) for c in (first[key], second[key])]
+        if noted[0] != noted[1]:
+            out.append(f"{where} is noted as {noted[0]} in the first, {noted[1]} in the second")
     names = ("observables", "observable")
     if names in first and names in second and not out:
         told = [list(map(str, c.read_variable(*names))) for c in (a, b)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,13 @@ from lrplan.cohort.integrity import (
     root_attributes,
 )
 from lrplan.cohort.learned import counts, fates, is_usable, kept, left_out, refuse_lost_rules
+from lrplan.cohort.references import (
+    PASSIVE,
+    REFERENCES,
+    conditions_of,
+    preparations_of,
+    references_of,
+)
 from lrplan.cohort.settings import family_of, settings
 from lrplan.cohort.summary import info_of, organism_records
 from lrplan.cohort.texts import info_lines
@@ -282,24 +290,78 @@ class Cohort:
             )
         return values.astype(float)
 
+    @cached_property
+    def passive(self) -> np.ndarray:
+        """Whether each organism was exposed to the stimuli without learning, (organism,).
+
+        Such organisms are references (`lrplan.cohort.references`) and not told apart.
+        """
+        return conditions_of(self._spec_settings) == PASSIVE
+
+    @cached_property
+    def preparations(self) -> np.ndarray:
+        """Whose network each organism is, (organism,): its own identity or that of its twin."""
+        return preparations_of(self._spec_settings, self.organism_ids)
+
+    @cached_property
+    def _spec_settings(self) -> list[dict[str, Any]]:
+        """The settings in each organism's spec, none where it is unknown."""
+        try:
+            specs = [json.loads(str(s) or "{}") for s in self.organisms["spec"].values]
+            return [dict(spec.get("settings", {})) for spec in specs]
+        except (ValueError, AttributeError, TypeError):
+            raise DataError(
+                f"{self.path}: organisms/spec holds other than JSON objects; "
+                "`lrplan cohort check` lists what is wrong"
+            ) from None
+
+    def reference_populations(self, kind: str) -> np.ndarray:
+        """Return the reference of each population, (population,); -1 where it has none.
+
+        Parameters
+        ----------
+        kind : {"passive", "control"}
+            ``passive`` is the same layer of the same preparation under passive exposure,
+            ``control`` that of another organism of the same architecture and task.
+
+        Raises
+        ------
+        UsageError
+            If there is no such kind.
+        """
+        if kind not in REFERENCES:
+            raise UsageError(f"unknown reference {kind!r}; {nearest(str(kind), REFERENCES)}")
+        table = self.population_table
+        told = zip(*(self.organisms[n].values for n in ("architecture", "task")), strict=True)
+        return references_of(
+            kind,
+            organisms=table["organism"].values,
+            layers=table["layer"].values,
+            passive=self.passive & (self.organisms["diverged"].values == 0),
+            preparations=self.preparations,
+            alike=np.array([" ".join(map(str, names)) for names in told], dtype=object),
+        )
+
     def fate_counts(self) -> dict[str, int]:
         """Return how many organisms met each fate: ``learned``, ``not_learned``, and so on."""
-        return counts(self.fates)
+        return counts(self.fates[~self.passive])
 
     def left_out(self) -> list[str]:
         """Say how many organisms are left out because they diverged or did not learn."""
-        return left_out(self.fates, include_unlearned=self.include_unlearned)
+        return left_out(self.fates[~self.passive], include_unlearned=self.include_unlearned)
 
     def fate_warnings(self) -> list[str]:
         """Say what is left out, and what is kept that did not learn or may not have learned."""
-        doubtful = kept(self.fates, self.name, include_unlearned=self.include_unlearned)
+        doubtful = kept(
+            self.fates[~self.passive], self.name, include_unlearned=self.include_unlearned
+        )
         return self.left_out() + doubtful
 
     def refuse_lost_rules(self, asked: Sequence[str] | None = None) -> None:
         """Raise `DataError` if a rule, of those asked or of all, has no usable organism left."""
         refuse_lost_rules(
-            self.fates,
-            self.organisms["rule"].values,
+            self.fates[~self.passive],
+            self.organisms["rule"].values[~self.passive],
             self.name,
             include_unlearned=self.include_unlearned,
             asked=asked,
@@ -309,7 +371,7 @@ class Cohort:
         """Return the populations at a position, of organisms that are fit to be recorded.
 
         Those that diverged are not, nor those that did not learn, unless the cohort was opened
-        with `include_unlearned`.
+        with `include_unlearned`. Those under passive exposure are not, either.
 
         Parameters
         ----------
@@ -325,7 +387,7 @@ class Cohort:
             known = ("unknown", *POSITIONS)
             raise UsageError(f"unknown position {position!r}; {nearest(str(position), known)}")
         table = self.population_table
-        usable = is_usable(self.fates, include_unlearned=self.include_unlearned)
+        usable = is_usable(self.fates, include_unlearned=self.include_unlearned) & ~self.passive
         sound = usable[table["organism"].values]
         if position in POSITIONS:
             sound = sound & (table["layer_position"].values == position)
@@ -482,8 +544,8 @@ class Cohort:
     def info(self) -> dict[str, Any]:
         """Return a summary: what the cohort holds, and what its organisms learned.
 
-        ``final_performance`` is the median over organisms, by task and rule. What the cohort does
-        not hold is None.
+        ``chance``, ``first_performance`` and ``final_performance`` are medians over organisms, by
+        task and rule. What the cohort does not hold is None.
         """
         return info_of(self)
 

@@ -48,6 +48,9 @@ class Held(Protocol):
     def final_performance(self) -> np.ndarray:
         """Return each organism's performance at the end."""
 
+    def read_variable(self, group: str, name: str) -> np.ndarray:
+        """Return one variable as it lies on disk."""
+
     def stores_units(self, measure: str) -> bool:
         """Return whether single units of a measure are stored."""
 
@@ -58,14 +61,7 @@ class Held(Protocol):
 def info_of(cohort: Held) -> dict[str, Any]:
     """Return what `Cohort.info` does."""
     o = cohort.organisms
-    final = cohort.final_performance()
-    performance: dict[str, dict[str, float | None]] = {}
     tasks = sorted(set(o["task"].values))
-    for task, rule in product(tasks, cohort.rules):
-        chosen = final[(o["task"].values == task) & (o["rule"].values == rule)]
-        chosen = chosen[np.isfinite(chosen)]
-        value = float(np.median(chosen)) if chosen.size else None
-        performance.setdefault(task, {})[rule] = value
     stored = {m: int(cohort.stored_units(m).min()) for m in VARIABLE_OF if cohort.stores_units(m)}
     diverged = ("organisms", "diverged") in cohort.variables
     return {
@@ -84,8 +80,37 @@ def info_of(cohort: Held) -> dict[str, Any]:
         "units_stored": stored.get("activity"),
         "stored": stored,
         "bytes": cohort.bytes,
-        "final_performance": performance,
+        "chance": _medians(cohort, tasks, _chance(cohort)),
+        "first_performance": _medians(cohort, tasks, _first_performance(cohort)),
+        "final_performance": _medians(cohort, tasks, cohort.final_performance()),
     }
+
+
+def _medians(
+    cohort: Held, tasks: list[str], values: np.ndarray
+) -> dict[str, dict[str, float | None]]:
+    """Return the medians over organisms of values (organism,), by task and rule."""
+    o = cohort.organisms
+    medians: dict[str, dict[str, float | None]] = {}
+    for task, rule in product(tasks, cohort.rules):
+        chosen = values[(o["task"].values == task) & (o["rule"].values == rule)]
+        chosen = chosen[np.isfinite(chosen)]
+        medians.setdefault(task, {})[rule] = float(np.median(chosen)) if chosen.size else None
+    return medians
+
+
+def _chance(cohort: Held) -> np.ndarray:
+    """Return the performance of who learned nothing, (organism,); NaN where it is not stored."""
+    if ("behaviour", "chance") not in cohort.variables:
+        return np.full(cohort.organisms.sizes["organism"], np.nan)
+    return cohort.read_variable("behaviour", "chance")
+
+
+def _first_performance(cohort: Held) -> np.ndarray:
+    """Return the performance before training, (organism,); NaN where it is not stored."""
+    if ("behaviour", "performance") not in cohort.variables:
+        return np.full(cohort.organisms.sizes["organism"], np.nan)
+    return cohort.read_variable("behaviour", "performance")[:, 0]
 
 
 def organism_records(cohort: Held) -> list[dict[str, Any]]:

@@ -12,15 +12,6 @@ from lrplan.texts import Line, cell, counted, percent, size, table
 
 def info_lines(summary: Mapping[str, Any]) -> list[Line]:
     """Return a cohort's summary, as `Cohort.info` makes it."""
-    performance = {
-        task: by_rule
-        for task, by_rule in summary["final_performance"].items()
-        if any(share is not None for share in by_rule.values())
-    }
-    rows = [
-        [rule, count, *(percent(performance[task].get(rule)) for task in performance)]
-        for rule, count in summary["by_rule"].items()
-    ]
     stored = "; ".join(f"{number} of {measure}" for measure, number in summary["stored"].items())
     trajectory = f"Stored of each population: {summary['checkpoints']} checkpoints"
     if stored:
@@ -34,19 +25,32 @@ def info_lines(summary: Mapping[str, Any]) -> list[Line]:
         + f"{summary['populations']} populations, {size(summary['bytes'])}",
         f"Architectures: {cell(summary['architectures'])}",
         f"Tasks: {cell(summary['tasks'])}",
+        "Organisms of each rule: " + ", ".join(f"{r} {n}" for r, n in summary["by_rule"].items()),
         trajectory,
         "",
-        table(
-            "Final performance: share of held-out examples whose class is found, median"
-            if performance
-            else "Performance is not recorded",
-            ("rule", "organisms", *performance),
-            rows,
-            numbers=1,
-        ),
+        _performance(summary),
         "",
         _fates(summary["fates"]),
     ]
+
+
+def _performance(summary: Mapping[str, Any]) -> Line:
+    """Return chance, and performance before and after training, of each task and rule."""
+    parts = ("chance", "first_performance", "final_performance")
+    rows = [
+        [task, rule, *(percent(summary[part][task][rule]) for part in parts)]
+        for task, by_rule in summary["final_performance"].items()
+        for rule, final in by_rule.items()
+        if final is not None
+    ]
+    if not rows:
+        return "Performance is not recorded."
+    return table(
+        "Performance: share of held-out examples whose class is found, median over organisms",
+        ("task", "rule", "chance", "before training", "at the end"),
+        rows,
+        numbers=2,
+    )
 
 
 def _fates(by_rule: Mapping[str, Mapping[str, int]]) -> Line:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lrplan.arguments import finite_number, positive_int
+from lrplan.cohort.references import REFERENCES
 from lrplan.errors import UsageError
-from lrplan.measure.observables import STANDARD, words_of
+from lrplan.measure.observables import default_set, words_of
 from lrplan.registry import nearest
 from lrplan.terms import MEASURES, POSITIONS
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 SCALINGS = ("relative", "raw")
 NOISE_REFERENCES = ("relative", "absolute")
+CONTRASTS = ("both", "only", "none")
 ALL = "all"
 
 
@@ -145,10 +147,32 @@ class Design:
         ``relative`` divides each observable by the first session's scale to the power of the
         observable's degree, since a firing rate and a network's activation share no unit, and gives
         later sessions as their change from the first; ``raw`` is the paper's.
-    observables : str or sequence of str, default "standard-1"
+    observables : str or sequence of str, optional
         What is taken of a recording: names of sets (``lrplan list sets`` shows them), of
-        families, or of single observables. The set that is the default never changes under its
-        name, whatever plug-ins are installed.
+        families, or of single observables. By default the set that suits the design, as
+        `lrplan.measure.observables.default_set` says: `taken` is what that comes to. Sets never
+        change under their name, whatever plug-ins are installed.
+    areas : str or sequence of str, optional
+        One to three of ``early``, ``middle`` and ``deep``, which are recorded together in each
+        animal: a recording is then an animal, and its features are the observables of all areas.
+        By default every population is a recording of its own.
+    contrasts : {"both", "only", "none"}, default "both"
+        What is taken where several areas are recorded together: their observables and the
+        differences between areas, the differences only, or the observables only. Observables of
+        each session, later area minus earlier, after scaling. The same of a reference.
+    reference : {"first", "passive", "control"} or "area:early" and the like, optional
+        What features are taken relative to. ``first``: the first sessions of the same recording,
+        before learning; ``relative`` scaling does so for statistics of single sessions and the
+        first session, this for all observables and the mean of `reference_sessions`. The others
+        are recorded besides, under the same design, and subtracted in each session after scaling:
+        ``area:early`` another area of the same animal, ``passive`` the same preparation exposed
+        to the stimuli without learning, ``control`` another one of the same architecture and task
+        so exposed. `contrasts` says whether the observables themselves are taken as well.
+        Differences between areas are then also taken of what differs from the reference.
+    reference_sessions : int, default 1
+        How many sessions are the reference ``first``. In a cohort checkpoint 0 alone is before
+        learning; more of them lessen the noise of the reference, and what is told of early
+        learning, too.
     """
 
     units: int | Literal["all"] = 300
@@ -162,7 +186,11 @@ class Design:
     position: str | None = None
     noise_reference: str = "relative"
     scaling: str = "relative"
-    observables: str | Sequence[str] = STANDARD
+    observables: str | Sequence[str] | None = None
+    areas: str | Sequence[str] | None = None
+    contrasts: str = "both"
+    reference: str | None = None
+    reference_sessions: int = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.units, str):
@@ -185,11 +213,16 @@ class Design:
             ("position", self.position, (None, "unknown", *POSITIONS)),
             ("noise_reference", self.noise_reference, NOISE_REFERENCES),
             ("scaling", self.scaling, SCALINGS),
+            ("contrasts", self.contrasts, CONTRASTS),
         ):
             if not isinstance(value, str | None) or value not in known:
                 words = [k for k in known if k is not None]
                 raise UsageError(f"unknown {name} {value!r}; {nearest(str(value), words)}")
-        object.__setattr__(self, "observables", words_of(self.observables))
+        if self.observables is not None:
+            object.__setattr__(self, "observables", words_of(self.observables))
+        object.__setattr__(self, "areas", _areas(self.areas))
+        self._check_areas()
+        self._check_reference()
         modality = self.make_modality()
         for m in self.measures:
             if m not in modality.measures:
@@ -200,6 +233,69 @@ class Design:
         object.__setattr__(self, "settings", Settings(settings))
         if self.units == ALL:
             self._check_all_units()
+
+    def _check_areas(self) -> None:
+        """Refuse what areas that are recorded together cannot be combined with."""
+        if self.areas is not None and self.position is not None:
+            raise UsageError(
+                f"position is {self.position!r} and areas is {', '.join(self.areas)}; areas say "
+                "where all that is recorded lies, so leave --position out"
+            )
+        if self.contrasts == "only" and self.reference is None and len(self.areas or ()) < 2:
+            raise UsageError(
+                "contrasts is 'only', but there is one area and no reference to take differences "
+                "from; name two or three areas, such as --areas early,deep, or a reference, or "
+                "leave --contrasts out"
+            )
+
+    def _check_reference(self) -> None:
+        """Refuse a reference that is none, or that nothing is taken from."""
+        sessions = positive_int(self.reference_sessions, "reference_sessions")
+        object.__setattr__(self, "reference_sessions", sessions)
+        known = ("first", *REFERENCES, *(f"area:{p}" for p in POSITIONS))
+        if not isinstance(self.reference, str | None) or self.reference not in (None, *known):
+            raise UsageError(
+                f"unknown reference {self.reference!r}; {nearest(str(self.reference), known)}"
+            )
+        if sessions > 1 and self.reference != "first":
+            raise UsageError(
+                f"reference_sessions is {sessions}, but the reference is {self.reference!r}; use "
+                "--reference first, or leave --reference-sessions out"
+            )
+        if self.reference not in (None, "first") and self.contrasts == "none":
+            raise UsageError(
+                f"contrasts is 'none', but the reference {self.reference!r} is there for the "
+                "differences from it; use --contrasts both or only"
+            )
+        other = self.reference_area
+        if other is None:
+            return
+        own = self.areas or tuple(p for p in POSITIONS if p == self.position)
+        if not own or other in own:
+            raise UsageError(
+                f"the reference is {self.reference}, and what is recorded is "
+                f"{' and '.join(own) or 'every population'}; name another area with --position or "
+                "--areas, such as --position deep"
+            )
+
+    @property
+    def recorded_reference(self) -> str | None:
+        """The condition that is recorded besides, if the reference is one."""
+        return self.reference if self.reference in REFERENCES else None
+
+    @property
+    def reference_area(self) -> str | None:
+        """The area that others are taken relative to, if the reference is one."""
+        kind, _, area = (self.reference or "").partition(":")
+        return area if kind == "area" else None
+
+    @property
+    def recorded_areas(self) -> tuple[str, ...] | None:
+        """The areas that make up an animal, with the one of reference last; None if none do."""
+        if self.reference_area is None:
+            return None if self.areas is None else tuple(self.areas)
+        own = self.areas if self.areas is not None else (str(self.position),)
+        return (*own, self.reference_area)
 
     def _check_all_units(self) -> None:
         """Refuse what cannot be had from observables that are stored ready-made."""
@@ -242,6 +338,20 @@ class Design:
         """The measures, sorted."""
         return tuple(self.measure)
 
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """The names of what is taken of a recording: those that were asked for, or the default."""
+        if self.observables is not None:
+            return tuple(self.observables)
+        return (
+            default_set(
+                tracked=self.tracked,
+                sessions=self.schedule.sessions,
+                stimuli=self.stimuli,
+                stored=self.all_units,
+            ),
+        )
+
     def make_modality(self) -> Modality:
         """Return the modality with its settings."""
         from lrplan.measure.modalities import make_modality
@@ -256,7 +366,8 @@ class Design:
         """Return plain values for JSON; of the modality's settings all, those of default too."""
         out = asdict(self)
         out["measure"] = list(self.measures)
-        out["observables"] = list(self.observables)
+        out["observables"] = list(self.taken)
+        out["areas"] = None if self.areas is None else list(self.areas)
         out["settings"] = asdict(self.make_modality())
         return out
 
@@ -274,3 +385,20 @@ def _measures(asked: Any) -> tuple[str, ...]:
     if not measures or len(set(measures)) != len(measures):
         raise UsageError(f"measure is {asked!r}; expected one or several different measures")
     return tuple(sorted(measures))
+
+
+def _areas(asked: Any) -> tuple[str, ...] | None:
+    """Return the areas of a design from early to deep, or None where populations stand alone."""
+    if asked is None:
+        return None
+    if isinstance(asked, str):
+        asked = asked.split(",")
+    if not isinstance(asked, Sequence) or not all(isinstance(a, str) for a in asked):
+        raise UsageError(f"areas is {asked!r}; expected one to three of {', '.join(POSITIONS)}")
+    areas = tuple(a.strip() for a in asked)
+    for a in areas:
+        if a not in POSITIONS:
+            raise UsageError(f"unknown area {a!r}; {nearest(a, POSITIONS)}")
+    if not areas or len(set(areas)) < len(areas):
+        raise UsageError(f"areas is {', '.join(areas)!r}; expected one to three different areas")
+    return tuple(sorted(areas, key=POSITIONS.index))

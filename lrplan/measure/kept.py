@@ -90,7 +90,7 @@ def keep(
 def own_code(design: Design) -> bool:
     """Return whether all that a design names is lrplan's own, and no plug-in's."""
     parts: list[Any] = [type(design.make_modality())]
-    for family, _ in chosen(words_of(design.observables), design.measures):
+    for family, _ in chosen(words_of(design.taken), design.measures):
         parts += [family.compute, family.scale, family.summarise, family.of_summary]
     return all(p.__module__.split(".")[0] == "lrplan" for p in parts if p is not None)
 

@@ -18,12 +18,26 @@ import numpy as np
 from lrplan.arguments import generator
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
+from lrplan.measure.contrasts import against, together
 from lrplan.measure.design import SCALINGS, Design, Schedule
 from lrplan.measure.kept import keep
-from lrplan.measure.observables import STANDARD, Family, chosen, words_of
-from lrplan.measure.recording import LEARNING, Recording
+from lrplan.measure.observables import (
+    LEAST_STIMULI,
+    Family,
+    chosen,
+    default_set,
+    words_of,
+)
+from lrplan.measure.recording import Recording
 from lrplan.measure.trajectories import Trajectories
-from lrplan.measure.virtual import Samples, check_held, draw_key, usable
+from lrplan.measure.virtual import (
+    Samples,
+    check_held,
+    draw_key,
+    usable,
+    whose,
+    with_references,
+)
 from lrplan.registry import nearest
 from lrplan.terms import MEASURES, UNIT_DIMS
 from lrplan.threads import in_threads
@@ -95,20 +109,32 @@ class _Chosen:
     def _told(self, values: np.ndarray, variance: np.ndarray | None) -> tuple[Any, ...]:
         return (values, variance) if self.family.needs.noise else (values,)
 
-    def relative(self, observed: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    def scaled(
+        self, observed: np.ndarray, scale: np.ndarray | None, first: int | None = None
+    ) -> np.ndarray:
         """Divide observables (..., session, observable) by the first session's scale (...).
 
         Each by the power of the scale that its own unit is of. Statistics of single sessions are
         given as their change from the first, in which the error of having sampled these units
         cancels; those of a whole trajectory speak of change already.
+
+        Parameters
+        ----------
+        observed : array (..., session, observable)
+            As `compute` returns them.
+        scale : array (...) or None
+            None leaves raw observables as they are.
+        first : int, optional
+            Give all observables as their change from the mean of so many sessions.
         """
-        degree = np.array([self.family.observables[i].degree for i in self.places], np.float32)
-        # A population that is silent at first has no scale of its own.
-        scale = np.where(scale > 0, scale, 1.0)
-        observed = observed / (scale[..., None, None] ** degree)
-        if not self.family.needs.trajectory:
-            observed[..., 1:, :] -= observed[..., :1, :]
-        return observed
+        if scale is not None:
+            degree = np.array([self.family.observables[i].degree for i in self.places], np.float32)
+            # A population that is silent at first has no scale of its own.
+            scale = np.where(scale > 0, scale, 1.0)
+            observed = observed / (scale[..., None, None] ** degree)
+            if first is None and not self.family.needs.trajectory:
+                first = 1
+        return observed if first is None else _from_first(observed, first)
 
     def lacking(
         self, *, tracked: bool, sessions: int, units: int, stimuli: int, noise: bool = True
@@ -118,6 +144,12 @@ class _Chosen:
         return self.family.needs.lacking(
             tracked=tracked, sessions=sessions, units=units, stimuli=seen, noise=noise
         )
+
+
+def _from_first(observed: np.ndarray, sessions: int) -> np.ndarray:
+    """Return the mean of the first sessions, and in the others what differs from it."""
+    mean = observed[..., :sessions, :].mean(axis=-2, keepdims=True)
+    return np.concatenate([mean, observed[..., 1:, :] - mean], axis=-2)
 
 
 def _choose(observables: Any, measures: Sequence[str]) -> list[_Chosen]:
@@ -145,7 +177,7 @@ def _check(asked: Sequence[_Chosen], lacking: Callable[[_Chosen], str | None]) -
 def observe(
     recording: Recording,
     *,
-    observables: str | Sequence[str] = STANDARD,
+    observables: str | Sequence[str] | None = None,
     scaling: str = "relative",
     positioned: bool = True,
 ) -> Trajectories:
@@ -155,8 +187,9 @@ def observe(
     ----------
     recording : Recording
         With any of the measures.
-    observables : str or sequence of str
-        As in a Design.
+    observables : str or sequence of str, optional
+        As in a Design. By default those of a design that would give such a recording; where
+        nothing is known of its noise, those that do not need it.
     scaling : {"relative", "raw"}
         As in a Design.
     positioned : bool, default True
@@ -185,7 +218,7 @@ def observe(
     held = [m for m in MEASURES if m in recording.data]
     if not held:
         raise UsageError("the recording holds none of activity, weights and paired")
-    asked = _choose(observables, held)
+    asked = _choose(_default(recording) if observables is None else observables, held)
     if positioned and "position" not in recording.data.coords:
         raise UsageError("the position of the recording is unknown; leave it out or name it")
     whole = {m: recording.data[m].values for m in held}
@@ -215,7 +248,7 @@ def observe(
             observed = a.compute(values, variance)
             if scaling == "relative":
                 first = None if variance is None else variance[0]
-                observed = a.relative(observed, a.scale(values[0], first))
+                observed = a.scaled(observed, a.scale(values[0], first))
             parts.append(observed)
         return np.concatenate(parts, axis=-1)
 
@@ -227,6 +260,26 @@ def observe(
     }
     names = [n for a in asked for n in a.names]
     return Trajectories.of(values, names, labels, positioned=positioned)
+
+
+def knows_noise(recording: Recording) -> bool:
+    """Return whether the standard errors of each population's values are known, of some at least."""
+    return all(
+        errors is not None and bool(np.isfinite(errors).any())
+        for measure in MEASURES
+        if measure in recording.data
+        for errors in _errors(recording, measure)
+    )
+
+
+def _default(recording: Recording) -> str:
+    """Return the set that suits what a recording holds."""
+    return default_set(
+        tracked=recording.tracked,
+        sessions=recording.sessions,
+        stimuli=int(recording.data.sizes.get("stimulus", LEAST_STIMULI)),
+        stored=not knows_noise(recording),
+    )
 
 
 def _errors(recording: Recording, measure: str) -> Sequence[np.ndarray | None]:
@@ -304,10 +357,12 @@ class Observed:
         units: Sequence[int],
         noise: Sequence[float],
         schedules: Sequence[Sequence[int]],
+        references: np.ndarray | None = None,
     ) -> None:
         self._design = design
         self._labels = known(cohort, populations)
-        self._asked = _choose(design.observables, design.measures)
+        self._references = references
+        self._asked = _choose(design.taken, design.measures)
         self.units, self.noise, self.schedules = list(units), list(noise), list(schedules)
         # Noise refers to the first session, so schedules with the same first share a pass.
         self._checkpoints = {
@@ -361,6 +416,7 @@ class Observed:
             )
 
         _check(self._asked, lacking)
+        _check_baseline(self._design, min(map(len, self.schedules)))
 
     def batches(self, cohort: Cohort, measure: str, order: np.ndarray) -> list[np.ndarray]:
         """Return populations in groups to `fill` at once, of as many values as caches hold."""
@@ -434,15 +490,11 @@ class Observed:
                 values = self._values[first, a.family.name, schedule][units, noise]
             else:
                 values = self._values[first, a.family.name][units, noise][:, kept]
+            scale = None
             if self._design.scaling == "relative":
-                values = a.relative(values, self._scales[first, a.family.name][units, noise])
-            observed.append(values)
-        return Trajectories.of(
-            np.concatenate(observed, axis=2),
-            [n for a in self._asked for n in a.names],
-            self._labels,
-            positioned=self._design.position != "unknown",
-        )
+                scale = self._scales[first, a.family.name][units, noise]
+            observed.append(a.scaled(values, scale, _baseline(self._design)))
+        return _laid_out(observed, self._asked, self._labels, self._design, self._references)
 
 
 def _stacked(levels: Sequence[np.ndarray]) -> np.ndarray:
@@ -494,7 +546,7 @@ def observe_designs(
     key : int
         Keys all randomness, as in `lrplan.record`.
     populations : array of int
-        Which.
+        Which, as `lrplan.measure.virtual.usable` returns them; those of reference are added.
     units, noise, schedules : sequence, optional
         Designs to serve; by default the design's own.
     fewer : bool, default False
@@ -513,9 +565,10 @@ def observe_designs(
     units = [design.unit_count] if units is None else list(units)
     noise = [design.noise] if noise is None else list(noise)
     schedules = [design.schedule] if schedules is None else list(schedules)
+    populations, references = with_references(cohort, design, populations)
     check_held(cohort, design.with_(units=min(units) if fewer else max(units)), populations)
     sessions = [s.checkpoints(cohort.checkpoints) for s in schedules]
-    observed = Observed(cohort, design, populations, units, noise, sessions)
+    observed = Observed(cohort, design, populations, units, noise, sessions, references)
     observed.check(cohort)
     # In the order on disk, so that each chunk is decoded once.
     order = np.argsort(populations, kind="stable")
@@ -538,8 +591,9 @@ def observe_cohort(
     rng: np.random.Generator | int,
     populations: Sequence[int] | np.ndarray | None = None,
 ) -> Trajectories:
-    """Record a cohort under a design and take the observables, one recording per population.
+    """Record a cohort under a design and take the observables.
 
+    One recording per population, or, where the design names areas, per organism that has them all.
     Memory holds a few populations at a time, so the cohort may be larger than it.
 
     Parameters
@@ -550,7 +604,8 @@ def observe_cohort(
     rng : numpy.random.Generator or int
         Source of units and noise.
     populations : array of int, optional
-        Which; by default all usable ones.
+        Which; by default all usable ones. Where the design names areas, those among them that lie
+        there, of organisms that have all.
 
     Raises
     ------
@@ -570,13 +625,8 @@ def observe_cohort(
 def known(cohort: Cohort, populations: np.ndarray) -> dict[str, np.ndarray]:
     """Return what a cohort knows of populations, as the labels of trajectories."""
     labels = {k: v.astype(str) for k, v in cohort.labels(populations).items()}
-    also = {
-        "animal": labels["organism"],
-        "area": labels["layer"],
-        "condition": np.full(len(populations), LEARNING),
-        "population": populations,
-    }
-    return labels | also
+    also = {k: v.astype(str) for k, v in whose(cohort, populations).items()}
+    return labels | also | {"population": populations}
 
 
 def _stored(cohort: Cohort, design: Design, populations: np.ndarray) -> Trajectories:
@@ -591,7 +641,9 @@ def _stored(cohort: Cohort, design: Design, populations: np.ndarray) -> Trajecto
         If a family has no scale that can be had from its observables.
     """
     checkpoints = design.schedule.checkpoints(cohort.checkpoints)
-    asked = _choose(design.observables, design.measures)
+    _check_baseline(design, len(checkpoints))
+    everything, references = with_references(cohort, design, populations)
+    asked = _choose(design.taken, design.measures)
     for a in asked:
         if a.family.needs.trajectory or a.family.needs.noise:
             raise UsageError(
@@ -603,18 +655,51 @@ def _stored(cohort: Cohort, design: Design, populations: np.ndarray) -> Trajecto
         # The scale takes all observables of the family, though few be asked for.
         own = [o.name for o in a.family.observables]
         every = cohort.stored_observables(
-            own if design.scaling == "relative" else a.names, populations, checkpoints
+            own if design.scaling == "relative" else a.names, everything, checkpoints
         )
+        scale = None
         if design.scaling == "relative":
-            scale = _stored_scale(cohort, a.family, every, populations)
-            every = a.relative(every[..., a.places], scale)
-        observed.append(every)
-    return Trajectories.of(
+            scale = _stored_scale(cohort, a.family, every, everything)
+            every = every[..., a.places]
+        observed.append(a.scaled(every, scale, _baseline(design)))
+    return _laid_out(observed, asked, known(cohort, everything), design, references)
+
+
+def _baseline(design: Design) -> int | None:
+    """Return how many of the first sessions all observables are taken relative to, if any."""
+    return design.reference_sessions if design.reference == "first" else None
+
+
+def _check_baseline(design: Design, sessions: int) -> None:
+    """Raise `UsageError` if no session is left besides those of reference."""
+    first = _baseline(design)
+    if first is not None and first >= sessions:
+        raise UsageError(
+            f"the reference is the first {first} sessions, but the schedule has {sessions}; use "
+            "more --sessions or fewer --reference-sessions"
+        )
+
+
+def _laid_out(
+    observed: Sequence[np.ndarray],
+    asked: Sequence[_Chosen],
+    labels: dict[str, np.ndarray],
+    design: Design,
+    references: np.ndarray | None,
+) -> Trajectories:
+    """Put families' observables (population, session, observable) into the rows of a design."""
+    made = Trajectories.of(
         np.concatenate(observed, axis=2),
         [n for a in asked for n in a.names],
-        known(cohort, populations),
+        labels,
         positioned=design.position != "unknown",
     )
+    if references is not None:
+        made = against(made, references, str(design.recorded_reference), design.contrasts)
+    if design.recorded_areas is None:
+        return made
+    areas = [a for a in design.recorded_areas if a != design.reference_area]
+    return together(made, areas, design.contrasts, reference=design.reference_area)
 
 
 def _stored_scale(

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrplan.measure.observables import STANDARD
 from lrplan.texts import Line, cell
+
+CONTRAST_WORDS = {
+    "both": "and their differences",
+    "only": "their differences only",
+    "none": "side by side",
+}
 
 
 def design_line(asked: Mapping[str, Any]) -> str:
@@ -32,10 +37,30 @@ def design_line(asked: Mapping[str, Any]) -> str:
         words.append(f"{asked['stimuli']} stimuli")
     if asked["position"] is not None:
         words.append(f"position {asked['position']}")
+    areas = asked.get("areas")
+    if areas is not None:
+        words.append(f"areas {' + '.join(areas)} of each animal")
+        if len(areas) > 1:
+            words[-1] += f", {CONTRAST_WORDS[asked['contrasts']]}"
+    if asked.get("reference") is not None:
+        words.append(_reference_words(asked))
     words.append(f"{asked['scaling']} scaling")
-    if asked["observables"] != [STANDARD]:
-        words.append(f"observables {', '.join(asked['observables'])}")
+    words.append(f"observables {', '.join(asked['observables'])}")
     return "; ".join(words)
+
+
+def _reference_words(asked: Mapping[str, Any]) -> str:
+    """Return what a Design, given as its JSON, is taken relative to."""
+    kind, _, area = asked["reference"].partition(":")
+    if kind == "first":
+        sessions = asked["reference_sessions"]
+        return "relative to the first " + (f"{sessions} sessions" if sessions > 1 else "session")
+    words = {
+        "area": f"the {area} area",
+        "passive": "passive exposure of the same preparation",
+        "control": "passive exposure of another animal",
+    }[kind]
+    return f"relative to {words}" + (" only" if asked["contrasts"] == "only" else "")
 
 
 def recording_line(told: Mapping[str, Any]) -> str:

@@ -11,7 +11,15 @@ import xarray as xr
 
 from lrplan.arguments import generator, positive_int
 from lrplan.cohort import as_cohort
+from lrplan.cohort.references import LEARNING, PASSIVE
 from lrplan.errors import DataError, UsageError
+from lrplan.measure.contrasts import (
+    lacking,
+    lacking_references,
+    places_of_areas,
+    refuse_few,
+    refuse_few_references,
+)
 from lrplan.measure.design import Design
 from lrplan.measure.recording import DIMS, Recording, padded
 from lrplan.randomness import keyed_rng
@@ -45,7 +53,8 @@ def record(
         numbers.
     populations : sequence of int, optional
         Which populations; by default those at the design's position, of organisms that did not
-        diverge and that learned, or of which it is unknown.
+        diverge and that learned, or of which it is unknown. Where the design names areas, those
+        among them that lie there, of organisms that have all areas.
     trials : int, optional
         How many of each stimulus in each session are made and kept. Without it responses are
         made at once, with the law of means over trials, and their standard errors are those that
@@ -75,7 +84,7 @@ def record(
             )
     cohort = as_cohort(cohort)
     key = draw_key(generator(rng))
-    chosen = usable(cohort, design, populations)
+    chosen, _ = with_references(cohort, design, usable(cohort, design, populations))
     check_held(cohort, design, chosen)
     sessions = design.schedule.checkpoints(cohort.checkpoints)
     coords = cohort.labels(chosen)
@@ -100,12 +109,27 @@ def record(
         recorded = in_threads(one, range(len(chosen)))
         for name, held in zip(names, zip(*recorded, strict=True), strict=True):
             variables[name] = (DIMS[name], padded(held))
-    coords |= {"animal": coords["organism"], "area": coords["layer"]}
+    coords |= whose(cohort, chosen)
     return Recording(
         xr.Dataset(variables, coords={k: ("population", v) for k, v in coords.items()}),
         source=cohort.name,
         tracked=design.tracked,
     )
+
+
+def whose(cohort: Cohort, populations: np.ndarray) -> dict[str, np.ndarray]:
+    """Return animal, area and condition of populations, each an array (population,).
+
+    An organism under passive exposure is the animal whose preparation it is, so that both are one
+    animal under two conditions.
+    """
+    table = cohort.population_table
+    organism = table["organism"].values[populations]
+    return {
+        "animal": cohort.preparations[organism],
+        "area": table["layer"].values[populations],
+        "condition": np.where(cohort.passive[organism], PASSIVE, LEARNING).astype(object),
+    }
 
 
 def draw_key(rng: np.random.Generator) -> int:
@@ -117,7 +141,8 @@ def usable(
     cohort: Cohort, design: Design, populations: Sequence[int] | np.ndarray | None
 ) -> np.ndarray:
     """Return the populations to record: those named, or all that are fit for the design."""
-    chosen = cohort.usable_populations(design.position) if populations is None else populations
+    position = design.position if design.recorded_areas is None else None
+    chosen = cohort.usable_populations(position) if populations is None else populations
     try:
         chosen = np.asarray(chosen).reshape(-1)
     except ValueError:
@@ -132,7 +157,7 @@ def usable(
             f"{len(cohort.population_table['organism'])} populations, counted from 0"
         )
     if not len(chosen):
-        where = "" if design.position is None else f" at the position {design.position!r}"
+        where = "" if position is None else f" at the position {position!r}"
         fates = cohort.fate_counts()
         if fates["diverged"] == sum(fates.values()):
             why = ": all its organisms diverged in training"
@@ -141,7 +166,61 @@ def usable(
         else:
             why = where
         raise DataError(f"the cohort {cohort.name!r} has no population to record{why}")
-    return chosen
+    reference, areas = design.recorded_reference, design.recorded_areas
+    if reference is not None:
+        found = cohort.reference_populations(reference)[chosen]
+        refuse_few_references(found, reference, cohort.name)
+        chosen = chosen[found >= 0]
+    if areas is None:
+        return chosen
+    places = _places(cohort, chosen, areas)
+    refuse_few(places, areas, cohort.name)
+    return chosen[places[(places >= 0).all(axis=1)].ravel()]
+
+
+def with_references(
+    cohort: Cohort, design: Design, populations: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Add the populations that those of a design are taken relative to.
+
+    Parameters
+    ----------
+    cohort, design
+        What is recorded, and how.
+    populations : array (population,) of int
+        As `usable` returns them.
+
+    Returns
+    -------
+    everything : array of int
+        All populations to be recorded, those given first.
+    references : array (population,) of int or None
+        Which of all is the reference of each; None where the design records none.
+    """
+    if design.recorded_reference is None:
+        return populations, None
+    found = cohort.reference_populations(design.recorded_reference)[populations]
+    added, places = np.unique(found, return_inverse=True)
+    return np.concatenate([populations, added]), len(populations) + places
+
+
+def lacking_contrasts(cohort: Cohort, design: Design) -> list[str]:
+    """Say how many a design leaves out because they lack one of its areas or its reference."""
+    reference, areas = design.recorded_reference, design.recorded_areas
+    chosen = cohort.usable_populations(design.position if areas is None else None)
+    out = []
+    if reference is not None:
+        found = cohort.reference_populations(reference)[chosen]
+        out += lacking_references(found, reference)
+        chosen = chosen[found >= 0]
+    return out if areas is None else out + lacking(_places(cohort, chosen, areas), areas)
+
+
+def _places(cohort: Cohort, populations: np.ndarray, areas: Sequence[str]) -> np.ndarray:
+    """Return the places (organism, area) among populations, as `places_of_areas` does."""
+    table = cohort.population_table
+    organisms, positions = (table[n].values[populations] for n in ("organism", "layer_position"))
+    return places_of_areas(organisms, positions, areas)[0]
 
 
 def check_held(cohort: Cohort, design: Design, chosen: np.ndarray) -> None:

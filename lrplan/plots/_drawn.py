@@ -46,7 +46,7 @@ class Forecast(Protocol):
 
     @property
     def held_out(self) -> Mapping[str, Any]:
-        """Under conditions that were not seen; None where none was held out."""
+        """Under conditions that were not seen, ``family`` first; None where none was held out."""
 
     @property
     def confusion(self) -> xr.DataArray:

@@ -24,9 +24,11 @@ def plot_forecast(forecast: Forecast, by_units: xr.Dataset, by_noise: xr.Dataset
     plot_confusion(forecast, ax=axes[0])
     plot_accuracy_by_units(by_units, ax=axes[1])
     plot_accuracy_by_noise(by_noise, ax=axes[2])
-    held = forecast.held_out.get("architecture")
-    title = f"accuracy {forecast.accuracy} within known conditions, chance {forecast.chance:.2f}"
-    if held is not None:
-        title += f"; held-out architectures {held}"
+    family = forecast.held_out.get("family")
+    title = f"{forecast.accuracy} within known conditions; chance {forecast.chance:.2f}"
+    if family is None:
+        title = f"accuracy {title}; no family of networks was held out"
+    else:
+        title = f"accuracy {family} on held-out families (a brain is one); {title}"
     figure.suptitle(title, fontsize=9)
     return figure

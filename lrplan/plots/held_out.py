@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from lrplan.plots._drawn import Result
 
 
+NAMES = {"family": "family\n(a brain is one)"}
+
+
 def plot_held_out(result: Result, *, ax: Axes | None = None) -> Axes:
     """Draw what each condition costs, and each of its cases, from the analysis ``held_out``.
 
@@ -25,7 +28,7 @@ def plot_held_out(result: Result, *, ax: Axes | None = None) -> Axes:
     found = [data[v].transpose("condition", "measure").values for v in ("accuracy", "low", "high")]
     ax = new_axes(ax, 1.0 + 0.2 * len(names) * (len(measures) + 1))
     colours = measure_colours(measures)
-    dots(ax, [spoken(n) for n in names], measures, *found, colours=colours)
+    dots(ax, [NAMES.get(n, spoken(n)) for n in names], measures, *found, colours=colours)
     for j, m in enumerate(measures):
         for i, name in enumerate(names):
             y = i + 0.7 * ((j + 0.5) / len(measures) - 0.5)

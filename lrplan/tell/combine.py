@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 LEAST = 1e-12
+KEPT = ("animal", "area", "told", "fold")
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Probabilities:
     ----------
     table : xarray.DataArray (recording, rule)
         Rows sum to 1, or are NaN where nothing could be predicted. Coordinates over ``recording``
-        are ``animal``, ``area``, and ``told``, the true label, where it is known.
+        are ``animal``, ``area``, ``told``, the true label, and ``fold``, which classifier judged
+        it, where they are known.
     """
 
     table: xr.DataArray
@@ -30,7 +32,7 @@ class Probabilities:
         cls, values: np.ndarray, rules: np.ndarray, labels: Mapping[str, np.ndarray]
     ) -> Probabilities:
         """Put probabilities (recording, rule) together with whose they are."""
-        kept = {k: ("recording", labels[k]) for k in ("animal", "area", "told") if k in labels}
+        kept = {k: ("recording", labels[k]) for k in KEPT if k in labels}
         coords: dict[str, Any] = {"rule": np.asarray(rules), **kept}
         return cls(xr.DataArray(values, dims=("recording", "rule"), coords=coords))
 
@@ -43,6 +45,25 @@ class Probabilities:
     def rules(self) -> np.ndarray:
         """The rules, sorted, (rule,)."""
         return np.asarray(self.table["rule"].values)
+
+    @property
+    def logits(self) -> np.ndarray:
+        """Logarithms of the probabilities, (recording, rule); 0 counts as 1e-12."""
+        return np.log(np.maximum(self.values, LEAST))
+
+    def tempered(self, temperature: float) -> Probabilities:
+        """Return them sharpened (below 1) or flattened (above 1) by a temperature.
+
+        Parameters
+        ----------
+        temperature : float
+            Divides all logarithms (Guo et al., ICML 2017); 1 changes nothing.
+        """
+        if temperature == 1:
+            return self
+        logs = self.logits / temperature
+        p = np.exp(logs - logs.max(axis=1, keepdims=True))
+        return Probabilities(self.table.copy(data=p / p.sum(axis=1, keepdims=True)))
 
     @property
     def missing(self) -> bool:
@@ -60,6 +81,18 @@ class Probabilities:
         return np.asarray(self.table["told"].values)
 
     @property
+    def animals(self) -> np.ndarray:
+        """The animal, or virtual organism, of each recording, (recording,)."""
+        return np.asarray(self.table["animal"].values)
+
+    @property
+    def folds(self) -> np.ndarray:
+        """Which of several classifiers judged each recording, (recording,); 0 if it was one."""
+        if "fold" not in self.table.coords:
+            return np.zeros(len(self.values), dtype=int)
+        return np.asarray(self.table["fold"].values)
+
+    @property
     def right(self) -> np.ndarray:
         """Whether the most probable rule is the true one, (recording,)."""
         return np.asarray(self.answers == self.told)
@@ -69,6 +102,10 @@ class Probabilities:
         """The probability of the true rule of each recording, (recording,)."""
         place = np.searchsorted(self.rules, self.told)
         return np.asarray(self.values[np.arange(len(place)), place])
+
+    def take(self, rows: np.ndarray) -> Probabilities:
+        """Return those of some recordings, by places or by a mask."""
+        return Probabilities(self.table.isel(recording=np.asarray(rows)))
 
     def by_animal(self, *, areas: int | None = None) -> Probabilities:
         """Combine the areas of each animal into one row.
@@ -83,9 +120,9 @@ class Probabilities:
             Take so many areas of each animal, the last ones, and leave out animals with fewer;
             by default all that each has.
         """
-        animals = np.asarray(self.table["animal"].values)
+        animals = self.animals
         names, first, index = np.unique(animals, return_index=True, return_inverse=True)
-        logs = np.log(np.maximum(self.values, LEAST))
+        logs = self.logits
         rows, kept = [], []
         for k in range(len(names)):
             own = np.flatnonzero(index == k)
@@ -96,8 +133,9 @@ class Probabilities:
             rows.append(_normalised(logs[own].mean(axis=0)))
             kept.append(first[k])
         labels = {"animal": animals[kept]}
-        if "told" in self.table.coords:
-            labels["told"] = self.told[kept]
+        for name in ("told", "fold"):
+            if name in self.table.coords:
+                labels[name] = self.table[name].values[kept]
         return Probabilities.of(np.array(rows).reshape(len(kept), -1), self.rules, labels)
 
     def rows(self) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -14,21 +13,31 @@ import numpy as np
 import xarray as xr
 
 from lrplan.arguments import generator
-from lrplan.classifiers import seeded
-from lrplan.classifiers.splits import Splits, count_groups
 from lrplan.cohort import as_cohort
-from lrplan.errors import DataError, UsageError
+from lrplan.errors import UsageError
 from lrplan.measure.design import Design
 from lrplan.measure.observe import observe_cohort
 from lrplan.measure.texts import design_line
 from lrplan.measure.trajectories import Trajectories
+from lrplan.measure.virtual import lacking_contrasts, usable
 from lrplan.pictures import draw
 from lrplan.randomness import Streams
 from lrplan.registry import nearest
+from lrplan.tell.auc import auc_estimate
 from lrplan.tell.combine import Probabilities
+from lrplan.tell.held_out import HELD_OUT, SPOKEN, Condition, Told, judge_all, unseen_tests
 from lrplan.tell.intervals import Bootstrap, Interval
+from lrplan.tell.unseen import (
+    REPEATS,
+    check_classifier,
+    check_design,
+    check_rules,
+    cross_predict,
+    draw_streams,
+    recorded_whole,
+    within_known,
+)
 from lrplan.texts import Line, html, percent, percent_range, table, text
-from lrplan.threads import threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,27 +46,16 @@ if TYPE_CHECKING:
     from lrplan.classifiers.calibrated import Calibrated
     from lrplan.cohort.store import Cohort
 
-FOLDS = 5
-"""Folds of a cross-validation over organisms, and so the least organisms of a rule."""
-REPEATS = 2
 SPLITS = ("organism", "layer")
-SINGULAR = {
-    "architecture": "architecture",
-    "task": "task",
-    "hyperparameters": "setting of hyperparameters",
-}
-SPOKEN = {
-    "architecture": "held-out architecture (a brain is one)",
-    "task": "held-out task",
-    "hyperparameters": "held-out hyperparameters",
-}
-"""How conditions that were held out are called; others are called by their name."""
-HELD_OUT = {"architecture": "architecture", "task": "task", "hyperparameters": "setting"}
+COLUMNS = ("balanced accuracy under", "accuracy", "95% interval", "AUC", "95% interval")
+NOT_ASKED = "it was not asked for"
 
 
 @dataclass(frozen=True)
 class Forecast:
     """What a Design can tell, with its uncertainty.
+
+    The headline is ``held_out["family"]``: a brain is a family of networks that no classifier saw.
 
     Parameters
     ----------
@@ -75,15 +73,30 @@ class Forecast:
     animal : Interval or None
         The same for all recorded areas of an organism together, as `Probabilities.by_animal`
         combines them; None where one area of each is recorded.
+    auc : Interval
+        Area under the curve within known conditions (`lrplan.tell.auc.Auc`); chance is 0.5. Where
+        it is high and the accuracy is not, recordings stand in the right order, but the threshold
+        between rules is another than the one that was trained.
+    animal_auc : Interval or None
+        The same for all recorded areas of an organism together.
     bits : Interval
         What one recording tells about the rule.
     held_out : dict of str to Interval or None
-        Accuracy on whole architectures, tasks and hyperparameter settings that were not seen;
-        None where the cohort has only one.
+        Accuracy on whole families of architectures (the headline), architectures, tasks and
+        hyperparameter settings that were not seen, mean over those that were held out; its
+        interval is over organisms and over them. None where none could be held out.
+    held_out_auc : dict of str to Interval or None
+        The area under the curve within each of them, mean over them.
+    families : dict of str to Told
+        What was found on each family that was held out, or why it could not be.
+    not_held_out : dict of str to str
+        Why there is None in `held_out`.
     confusion : xarray.DataArray (true, predicted)
         Shares of each true rule's recordings.
     pairs : xarray.DataArray (a, b)
         Accuracy between two rules; chance is 0.5.
+    pairs_auc : xarray.DataArray (a, b)
+        Area under the curve between two rules (Hand and Till's A); `auc` is its mean.
     inseparable : list of pairs
         Rules whose accuracy between them is not above chance.
     warnings : list of str
@@ -103,11 +116,17 @@ class Forecast:
     design: Design
     split: str
     accuracy: Interval
+    auc: Interval
     animal: Interval | None
+    animal_auc: Interval | None
     bits: Interval
     held_out: dict[str, Interval | None]
+    held_out_auc: dict[str, Interval | None]
+    families: dict[str, Told]
+    not_held_out: dict[str, str]
     confusion: xr.DataArray
     pairs: xr.DataArray
+    pairs_auc: xr.DataArray
     inseparable: list[tuple[str, str]]
     warnings: list[str]
     fates: dict[str, int]
@@ -126,6 +145,10 @@ class Forecast:
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that ``lrplan design --json`` prints."""
+
+        def plain(intervals: dict[str, Interval | None]) -> dict[str, Any]:
+            return {name: i and i.to_json() for name, i in intervals.items()}
+
         return {
             "schema": "lrplan.forecast/1",
             "cohort": {
@@ -140,47 +163,50 @@ class Forecast:
             "split": self.split,
             "shuffled_labels": self.shuffled,
             "accuracy": self.accuracy.to_json(),
+            "auc": self.auc.to_json(),
             "animal": self.animal and self.animal.to_json(),
+            "animal_auc": self.animal_auc and self.animal_auc.to_json(),
             "chance": self.chance,
             "bits": self.bits.to_json(),
-            "held_out": {k: v and v.to_json() for k, v in self.held_out.items()},
+            "held_out": plain(self.held_out),
+            "held_out_auc": plain(self.held_out_auc),
+            "families": {name: told.to_json() for name, told in self.families.items()},
+            "not_held_out": self.not_held_out,
             "confusion": {"rules": self.rules, "matrix": self.confusion.values.tolist()},
+            "pairs": {
+                "rules": self.rules,
+                "accuracy": _rows(self.pairs),
+                "auc": _rows(self.pairs_auc),
+            },
             "inseparable": [list(pair) for pair in self.inseparable],
             "warnings": self.warnings,
         }
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return the accuracies: one row per condition, with interval and chance.
+        """Return the figures: one row per condition, with intervals and chance.
 
-        Rows are ``known``, ``animal`` and the conditions of `held_out`; columns are ``accuracy``,
-        ``low``, ``high`` (NaN where there is none) and ``chance``. The confusion is a labelled
+        Rows are ``known``, ``animal``, the conditions of `held_out`, and each family as
+        ``family: NAME``; columns are ``accuracy``, ``low``, ``high``, ``chance``, ``auc``,
+        ``auc_low`` and ``auc_high`` (NaN where there is none). The confusion is a labelled
         array of its own: ``forecast.confusion.to_dataframe()`` is its long form.
         """
         import pandas as pd
 
-        rows = {"known": self.accuracy, "animal": self.animal, **self.held_out}
-        columns = ["accuracy", "low", "high", "chance"]
-        missing = (float("nan"),) * 3
-        values = [
-            (*((i.mean, i.low, i.high) if i else missing), self.chance) for i in rows.values()
-        ]
-        return pd.DataFrame(values, index=pd.Index(rows, name="condition"), columns=columns)
+        rows = {"known": (self.accuracy, self.auc), "animal": (self.animal, self.animal_auc)}
+        rows |= {name: (i, self.held_out_auc[name]) for name, i in self.held_out.items()}
+        rows |= {f"family: {name}": (t.accuracy, t.auc) for name, t in self.families.items()}
+
+        def values(interval: Interval | None) -> tuple[float, float, float]:
+            return (interval.mean, interval.low, interval.high) if interval else (math.nan,) * 3
+
+        return pd.DataFrame(
+            [(*values(accuracy), self.chance, *values(auc)) for accuracy, auc in rows.values()],
+            index=pd.Index(rows, name="condition"),
+            columns=["accuracy", "low", "high", "chance", "auc", "auc_low", "auc_high"],
+        )
 
     def lines(self) -> list[Line]:
         """Return a forecast: its design, accuracies, bits, confusion and warnings."""
-        known = "known conditions"
-        if self.split == "layer":
-            known = "known conditions, split by layer (leaks between layers of one organism)"
-        rows = [[known, *self.accuracy.told()]]
-        if self.animal is not None:
-            rows.append(["... all areas of an animal together", *self.animal.told()])
-        for name, interval in self.held_out.items():
-            told = SPOKEN.get(name, f"held-out {name}")
-            if interval is None:
-                rows.append([told, "-", "none held out"])
-            else:
-                rows.append([told, *interval.told()])
-        rows.append(["chance", percent(self.chance), ""])
         rules = self.rules
         most = math.log2(len(rules)) if rules else 0.0
         bits = self.bits
@@ -193,7 +219,9 @@ class Forecast:
             f"Forecast from the cohort {self.cohort}: {self.organisms} organisms, "
             f"{self.populations} populations, {len(rules)} rules",
             f"Design: {design_line(self.design.to_json())}",
-            table(None, ("balanced accuracy under", "accuracy", "95% interval"), rows, numbers=1),
+            *(["Labels were shuffled between organisms, as a control."] if self.shuffled else []),
+            self._headline(),
+            table(None, COLUMNS, self._rows(), numbers=1),
             f"One recording tells {bits.mean:.2f} of {most:.2f} bits about the rule (95% interval "
             f"{bits.low:.2f} to {bits.high:.2f}).",
             "",
@@ -211,6 +239,35 @@ class Forecast:
             lines.append("This design separates every pair of rules.")
         return lines + [f"Warning: {w}" for w in self.warnings]
 
+    def _headline(self) -> str:
+        found = self.held_out.get("family")
+        told = "Of a family of networks that no classifier saw (a brain is one): "
+        chance = f"chance {percent(self.chance)}."
+        if found is None:
+            return f"{told}-, since {self.not_held_out.get('family', NOT_ASKED)}; {chance}"
+        share, between = found.told()
+        return f"{told}{between} are told right (95% interval; mean {share}); {chance}"
+
+    def _rows(self) -> list[list[str]]:
+        """Return accuracy and area under each condition, with intervals, the headline first."""
+        rows = []
+        for name, accuracy in self.held_out.items():
+            told = SPOKEN.get(name, f"held-out {name}")
+            rows.append([told, *_figures(accuracy, self.held_out_auc.get(name), "none held out")])
+            if name == "family" and len(self.families) > 1:
+                rows += [
+                    [f"... {family}", *_figures(t.accuracy, t.auc, "not held out")]
+                    for family, t in self.families.items()
+                ]
+        known = "known conditions"
+        if self.split == "layer":
+            known = "known conditions, split by layer (leaks between layers of one organism)"
+        rows.append([known, *_figures(self.accuracy, self.auc)])
+        if self.animal is not None:
+            together = "... all areas of an animal together"
+            rows.append([together, *_figures(self.animal, self.animal_auc)])
+        return [*rows, ["chance", percent(self.chance), "", "0.50", ""]]
+
     def summary(self) -> str:
         """Return the text that ``lrplan design`` prints."""
         return text(self.lines())
@@ -221,12 +278,13 @@ class Forecast:
 
     def __repr__(self) -> str:
         """Return a forecast in one short line, as Python shows it."""
-        accuracy = self.accuracy
         design = self.design
+        unseen = self.held_out.get("family")
+        figures = [] if unseen is None else [f"held-out family {_short(unseen)}"]
+        figures += [f"known conditions {_short(self.accuracy)}", f"chance {percent(self.chance)}"]
         return (
             f"<Forecast from {self.cohort!r}, {design.units} units, noise {design.noise:.3g}: "
-            f"accuracy {percent(accuracy.mean)} ({percent_range(accuracy.low, accuracy.high)}), "
-            f"chance {percent(self.chance)}>"
+            f"{', '.join(figures)}>"
         )
 
     def _repr_html_(self) -> str:
@@ -301,190 +359,61 @@ def forecast(
     rules, organisms = some.y, some.organisms
     groups = organisms if split == "organism" else np.arange(len(some)).astype(str)
     tests = [within_known(t, groups, streams, repeat) for repeat, t in enumerate(repeats)]
-    if held_out:
-        for name, label in HELD_OUT.items():
-            whole = Splits.of_folds(some.label(label))
-            if len(whole) > 1:
-                tests.append(Unseen(some, whole, (name,)))
-    found = cross_predict(tests, groups, streams=streams, classifier=classifier)
+    conditions = [Condition.of(some, name, groups) for name in HELD_OUT] if held_out else []
+    unseen = unseen_tests(some, conditions)
+    found = cross_predict(
+        [*tests, *unseen.values()], groups, streams=streams, classifier=classifier
+    )
     known = found[:REPEATS]
-    unseen = {t.purpose[0]: p for t, p in zip(tests[REPEATS:], found[REPEATS:], strict=True)}
+    judged = judge_all(conditions, some, dict(zip(unseen, found[REPEATS:], strict=True)), streams)
     bootstrap = Bootstrap(rules, organisms, rng=streams.rng("bootstrap"))
     kinds = np.unique(rules)
-    warnings = _warnings(cohort, design, some, split, sorted({n for names in lost for n in names}))
-    accuracies: dict[str, Interval | None] = {}
-    for name in HELD_OUT:
-        p = unseen.get(str(name))
-        accuracies[name] = None
-        if p is None:
-            if held_out:
-                warnings.append(f"the cohort has one {SINGULAR[name]}; none could be held out")
-        elif p.missing:
-            warnings.append(f"some {name} cannot be held out: no other has all the rules")
-        else:
-            accuracies[name] = bootstrap.balanced(p.right)
     surprise = np.log2(np.stack([p.of_truth for p in known]))
     told = bootstrap.balanced(np.log2(len(kinds)) + surprise)
     bits = Interval(max(told.mean, 0.0), max(told.low, 0.0), max(told.high, 0.0))
     pairs, inseparable = _pairs(known, bootstrap)
+    auc, pairs_auc = auc_estimate(known, bootstrap)
+    animal, animal_auc = _of_animals(known, streams) if split == "organism" else (None, None)
+    warnings = _warnings(cohort, design, some, split, sorted({n for names in lost for n in names}))
     return Forecast(
         cohort=cohort.name,
         organisms=len(np.unique(organisms)),
-        populations=len(some),
+        populations=len(usable(cohort, design, None)),
         design=design,
         split=split,
         accuracy=bootstrap.balanced(np.stack([p.right for p in known])),
-        animal=_of_animals(known, streams) if split == "organism" else None,
+        auc=auc.interval,
+        animal=animal,
+        animal_auc=animal_auc,
         bits=bits,
-        held_out=accuracies,
+        held_out={name: judged[name].accuracy if judged else None for name in HELD_OUT},
+        held_out_auc={name: judged[name].auc if judged else None for name in HELD_OUT},
+        families=judged["family"].groups if judged else {},
+        not_held_out={c.name: c.why for c in conditions if c.why is not None}
+        if held_out
+        else dict.fromkeys(HELD_OUT, NOT_ASKED),
         confusion=_confusion(known),
         pairs=pairs,
+        pairs_auc=_between(pairs_auc, kinds, "pair_auc", "area under the curve between two rules"),
         inseparable=inseparable,
-        warnings=warnings,
+        warnings=warnings + [w for c in conditions for w in c.warnings],
         fates=cohort.fate_counts(),
         include_unlearned=cohort.include_unlearned,
         shuffled=shuffle_labels,
     )
 
 
-def draw_streams(
-    rng: np.random.Generator,
-) -> tuple[Streams, list[np.random.Generator]]:
-    """Draw the streams of a forecast, and the source of units and noise of each repeat.
-
-    The sources are drawn and not keyed, so that a seed records what it has always recorded.
-    """
-    streams = Streams.draw(rng)
-    return streams, [np.random.default_rng(int(s)) for s in rng.integers(2**63, size=REPEATS)]
-
-
-def check_design(design: object) -> None:
-    """Raise `UsageError` for what is no Design."""
-    if not isinstance(design, Design):
-        raise UsageError(f"design is {design!r}; expected a Design, such as Design(units=300)")
-
-
-def check_classifier(classifier: object) -> None:
-    """Raise `UsageError` for what cannot be cloned and fitted."""
-    if not all(hasattr(classifier, n) for n in ("get_params", "fit", "predict_proba")):
-        raise UsageError(
-            f"classifier is {classifier!r}; expected one as scikit-learn's, such as "
-            "lrplan.classifiers.calibrated_forest.calibrated_forest()"
-        )
-
-
-def check_rules(trajectories: Trajectories, cohort: Cohort, least: int = FOLDS) -> None:
-    """Refuse recordings of a cohort of too few rules, or of too few organisms of one.
-
-    Raises
-    ------
-    DataError
-        With the rule, how many organisms there are, and how many are needed.
-    """
-    _, first = np.unique(trajectories.organisms, return_index=True)
-    kinds, counts = np.unique(trajectories.label("rule")[first], return_counts=True)
-    why = "".join(f"; {w}" for w in cohort.left_out())
-    if len(kinds) < 2:
-        raise DataError(
-            f"the cohort {cohort.name!r} has usable organisms of {len(kinds)} rule "
-            f"({', '.join(kinds)}); at least 2 are needed to tell them apart{why}"
-        )
-    if counts.min() < least:
-        few = str(kinds[counts.argmin()])
-        raise DataError(
-            f"the cohort {cohort.name!r} has {counts.min()} usable organisms of the rule {few!r}; "
-            f"at least {least} of each are needed to test on organisms that were not seen{why}"
-        )
-
-
-@dataclass(frozen=True)
-class Unseen:
-    """Recordings that are told by classifiers which did not see their group.
-
-    Parameters
-    ----------
-    trajectories : Trajectories
-        The recordings.
-    splits : Splits
-        One round, in which each is tested once.
-    purpose : tuple of str or int
-        Keys the classifiers.
-    """
-
-    trajectories: Trajectories
-    splits: Splits
-    purpose: tuple[str | int, ...]
-
-
-def within_known(
-    trajectories: Trajectories, groups: np.ndarray, streams: Streams, repeat: int
-) -> Unseen:
-    """Return the test within known conditions: groups are dealt into folds."""
-    folds = Splits.dealt(trajectories.y, groups, folds=FOLDS, rng=streams.rng("folds", repeat))
-    return Unseen(trajectories, folds, ("known", repeat))
-
-
-def cross_predict(
-    tests: Sequence[Unseen],
-    groups: np.ndarray,
-    *,
-    streams: Streams,
-    classifier: Calibrated | None = None,
-) -> list[Probabilities]:
-    """Predict each recording by classifiers that did not see its fold.
-
-    Parameters
-    ----------
-    tests : sequence of Unseen
-        What is predicted.
-    groups : array (recording,)
-        What the classifier keeps together in its own cross-validation.
-    streams : Streams
-        Seeds the classifiers.
-    classifier : Calibrated, optional
-        What to clone and fit.
-
-    Returns
-    -------
-    list of Probabilities
-        For each test; missing where training lacks two groups of a rule.
-    """
-    from lrplan.classifiers.calibrated_forest import calibrated_forest
-
-    base = calibrated_forest() if classifier is None else classifier
-    features = [t.trajectories.features().values for t in tests]
-
-    def predict(task: tuple[int, np.ndarray]) -> np.ndarray:
-        place, test = task
-        y, train = tests[place].trajectories.y, ~test
-        kinds = np.unique(y)
-        # Choosing settings takes two of each rule.
-        if count_groups(y[train], groups[train], kinds).min() < 2:
-            return np.full((test.sum(), len(kinds)), np.nan)
-        model = seeded(base, streams.seed("classifier", *tests[place].purpose))
-        model.fit(features[place][train], y[train], groups=groups[train])
-        return model.predict_proba(features[place][test])
-
-    tasks = [(place, test) for place, t in enumerate(tests) for test in t.splits]
-    out = [np.full((len(groups), len(np.unique(t.trajectories.y))), np.nan) for t in tests]
-    with ThreadPoolExecutor(threads()) as pool:
-        for (place, test), p in zip(tasks, pool.map(predict, tasks), strict=True):
-            out[place][test] = p
-    return [
-        Probabilities.of(p, np.unique(t.trajectories.y), t.trajectories.labels)
-        for p, t in zip(out, tests, strict=True)
-    ]
-
-
-def _of_animals(known: Sequence[Probabilities], streams: Streams) -> Interval | None:
-    """Return the accuracy for all areas of an animal together; None where each has one."""
+def _of_animals(
+    known: Sequence[Probabilities], streams: Streams
+) -> tuple[Interval, Interval] | tuple[None, None]:
+    """Return accuracy and area of all areas of an animal together; None where each has one."""
     together = [p.by_animal() for p in known]
     some = together[0]
     if len(some.told) == len(known[0].told):
-        return None
-    animals = np.asarray(some.table["animal"].values)
-    bootstrap = Bootstrap(some.told, animals, rng=streams.rng("bootstrap", "animals"))
-    return bootstrap.balanced(np.stack([p.right for p in together]))
+        return None, None
+    bootstrap = Bootstrap(some.told, some.animals, rng=streams.rng("bootstrap", "animals"))
+    right = bootstrap.balanced(np.stack([p.right for p in together]))
+    return right, auc_estimate(together, bootstrap)[0].interval
 
 
 def _confusion(known: Sequence[Probabilities]) -> xr.DataArray:
@@ -515,28 +444,34 @@ def _pairs(
         matrix[i, j] = matrix[j, i] = found.mean
         if found.low <= 0.5:
             inseparable.append((str(kinds[i]), str(kinds[j])))
-    pairs = xr.DataArray(
-        matrix,
-        dims=("a", "b"),
-        coords={"a": kinds, "b": kinds},
-        name="pair_accuracy",
-        attrs={"long_name": "accuracy between two rules", "units": "1"},
-    )
+    pairs = _between(matrix, kinds, "pair_accuracy", "accuracy between two rules")
     return pairs, inseparable
 
 
-def recorded_whole(cohort: Cohort, design: Design, populations: np.ndarray) -> list[str]:
-    """Say of each measure in how many populations all units were recorded, for want of more."""
-    out = []
-    for measure in () if design.all_units else design.measures:
-        held = cohort.stored_units(measure)[populations]
-        short = int((held < design.unit_count).sum())
-        if short:
-            out.append(
-                f"{short} of {len(held)} populations hold fewer than {design.units} units for "
-                f"{measure} and were recorded whole"
-            )
-    return out
+def _between(matrix: np.ndarray, kinds: np.ndarray, name: str, long_name: str) -> xr.DataArray:
+    return xr.DataArray(
+        matrix,
+        dims=("a", "b"),
+        coords={"a": kinds, "b": kinds},
+        name=name,
+        attrs={"long_name": long_name, "units": "1"},
+    )
+
+
+def _rows(pairs: xr.DataArray) -> list[list[float | None]]:
+    """Return a matrix of pairs for JSON, which has no NaN."""
+    return [[None if math.isnan(v) else v for v in row] for row in pairs.values.tolist()]
+
+
+def _figures(accuracy: Interval | None, auc: Interval | None, why: str = "") -> list[str]:
+    """Return cells of a table: accuracy and area with their intervals, or why there are none."""
+    if accuracy is None or auc is None:
+        return ["-", why, "-", ""]
+    return [*accuracy.told(), f"{auc.mean:.2f}", f"{auc.low:.2f} to {auc.high:.2f}"]
+
+
+def _short(interval: Interval) -> str:
+    return f"{percent(interval.mean)} ({percent_range(interval.low, interval.high)})"
 
 
 def _warnings(
@@ -548,7 +483,8 @@ def _warnings(
             "split by layer: layers of one organism stand on both sides, so the accuracy within "
             "known conditions is flattered"
         )
-    out += recorded_whole(cohort, design, trajectories.populations)
+    out += recorded_whole(cohort, design, usable(cohort, design, None))
+    out += lacking_contrasts(cohort, design)
     shown = design.stimuli
     if "paired" in design.measures and shown is not None and shown > cohort.pair_stimuli:
         out.append(f"the cohort holds {cohort.pair_stimuli} stimuli for paired, fewer than asked")

@@ -93,6 +93,26 @@ def combine(estimates: Sequence[Estimate], how: str) -> Estimate:
     return Estimate(float(getattr(means, how)()), getattr(draws, how)(axis=0))
 
 
+def mean_of_groups(estimates: Sequence[Estimate], picks: np.ndarray) -> Estimate:
+    """Return the mean of groups' figures, with a distribution over organisms and groups.
+
+    Parameters
+    ----------
+    estimates : sequence of Estimate
+        One for each group, each of a `Bootstrap` of its own.
+    picks : array (resample, group)
+        How often a group is drawn, as `pick_groups` draws it.
+    """
+    draws = np.stack([e.draws for e in estimates], axis=1)
+    mean = float(np.mean([e.mean for e in estimates]))
+    return Estimate(mean, (picks * draws).sum(axis=1) / picks.sum(axis=1))
+
+
+def pick_groups(number: int, rng: np.random.Generator) -> np.ndarray:
+    """Return how often each of so many groups is drawn, (resample, group)."""
+    return rng.multinomial(number, np.full(number, 1 / number), RESAMPLES)
+
+
 def jackknife(values: np.ndarray, *, test_share: float = 0.25) -> Interval:
     """Return the mean of figures of training sets, with a 95% interval over organisms.
 
@@ -165,11 +185,7 @@ class Bootstrap:
             Missing if a rule has no recording that was tested.
         """
         values = np.atleast_2d(values).astype(float)
-        number = len(values)
-        if number not in self._picked:
-            each = np.full(number, 1 / number)
-            self._picked[number] = self._rounds.multinomial(number, each, RESAMPLES).T
-        picked = self._picked[number]
+        picked = self._rounds_of(len(values))
         tested = np.isfinite(values)
         filled = np.where(tested, values, 0.0)
         means, draws_of_mean = [], []
@@ -185,3 +201,36 @@ class Bootstrap:
             with np.errstate(invalid="ignore"):
                 draws_of_mean.append(above / below)
         return Estimate(float(np.mean(means)), np.mean(draws_of_mean, axis=0))
+
+    def shifted(self, means: np.ndarray, influence: np.ndarray) -> Estimate:
+        """Return a figure of which one knows how each recording moves it, with its distribution.
+
+        A resample's figure is that of all recordings and the influences of those that were drawn,
+        so to first order what computing it anew would give (the infinitesimal jackknife; Efron
+        1982), at the price of a mean.
+
+        Parameters
+        ----------
+        means : array (round,)
+            The figure of each round, between 0 and 1.
+        influence : array (round, recording)
+            What a recording that is drawn once more adds to it; over the recordings of a rule
+            they sum to 0.
+        """
+        means = np.asarray(means, dtype=float)
+        if not np.isfinite(means).all():
+            return Estimate.missing()
+        draws_of_mean = np.zeros(RESAMPLES)
+        for mean, moves, times in zip(means, influence, self._rounds_of(len(means)), strict=True):
+            drawn = np.full(RESAMPLES, mean)
+            for rows, index, draws in self._members:
+                drawn += draws @ np.bincount(index, weights=moves[rows])
+            draws_of_mean += times * drawn / len(means)
+        return Estimate(float(means.mean()), np.clip(draws_of_mean, 0, 1))
+
+    def _rounds_of(self, number: int) -> np.ndarray:
+        """Return how often each of so many rounds is drawn, (round, resample)."""
+        if number not in self._picked:
+            each = np.full(number, 1 / number)
+            self._picked[number] = self._rounds.multinomial(number, each, RESAMPLES).T
+        return self._picked[number]

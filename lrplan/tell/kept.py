@@ -38,6 +38,8 @@ class Question:
         As `lrplan.forecast` takes it.
     include_unlearned : bool
         As `lrplan.open_cohort` takes it.
+    shuffle_labels : bool, default False
+        As `lrplan.forecast` takes it.
     """
 
     cohort: str
@@ -45,6 +47,7 @@ class Question:
     seed: int
     split: str
     include_unlearned: bool
+    shuffle_labels: bool = False
 
     def key(self) -> dict[str, Any] | None:
         """Return the key of the answer in the cache; None where none can be kept.
@@ -68,6 +71,7 @@ class Question:
             "seed": self.seed,
             "split": self.split,
             "include_unlearned": self.include_unlearned,
+            "shuffle_labels": self.shuffle_labels,
         }
 
 

@@ -10,30 +10,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from lrplan.arguments import finite_number, generator
+from lrplan.arguments import generator
 from lrplan.classifiers import seeded
 from lrplan.classifiers.calibrated import Calibrated
-from lrplan.classifiers.calibrated_forest import calibrated_forest
-from lrplan.classifiers.splits import Splits
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
-from lrplan.measure.design import Design, Schedule
+from lrplan.measure.design import Design
 from lrplan.measure.observe import observe, observe_cohort
 from lrplan.measure.recording import LEARNING, Recording
 from lrplan.measure.texts import design_line, ingest_lines, recording_line
-from lrplan.measure.trajectories import Features, Trajectories
+from lrplan.measure.trajectories import Features
 from lrplan.pictures import draw
 from lrplan.randomness import Streams
 from lrplan.registry import nearest
 from lrplan.tell.combine import Probabilities
-from lrplan.tell.forecast import (
-    Unseen,
-    check_classifier,
-    check_rules,
-    cross_predict,
-    within_known,
-)
-from lrplan.tell.intervals import Bootstrap, Interval
+from lrplan.tell.infer import fit_to, infer_design
+from lrplan.tell.intervals import Interval
+from lrplan.tell.promise import FAMILY, find_promise
+from lrplan.tell.unseen import check_classifier, check_rules, default_classifier
 from lrplan.terms import POSITIONS
 from lrplan.texts import Line, cell, html, percent, table, text
 
@@ -43,16 +37,9 @@ if TYPE_CHECKING:
 
     from lrplan.cohort.store import Cohort
 
-MODALITY_OF = {"spikes": "counts", "dff": "ideal", "virtual": "ideal"}
-EXCLUDED_AT = 0.05
 TOO_FAR = 0.99
 NEIGHBOURS = 5
 SHUFFLES = 20
-LEAST_UNITS = 10
-FEW_UNITS = 30
-LEAST_SIGNAL = 0.01
-DIFFERENT = 2
-"""By what factor the noise of areas must differ to be said."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +64,20 @@ class Verdict:
         Why it cannot tell; empty if it can.
     expected_accuracy : Interval
         Balanced accuracy of the same classifier on virtual recordings of organisms that it did not
-        see, under conditions that it saw.
+        see, under the conditions that `expected_conditions` names. Probabilities are calibrated,
+        and the set is made, on the same recordings.
+    expected_auc : Interval
+        Area under the curve under the same conditions; chance is 0.5.
+    expected_conditions : {"held-out family", "known"}
+        Families of networks that the classifier did not see (a brain is one), if the cohort has at
+        least three with all the rules; otherwise conditions that it saw.
+    expected_families : list of str
+        The families that were held out; empty under known conditions.
+    expected_known : Interval
+        Balanced accuracy under conditions that it saw.
     expected_held_out : Interval or None
-        The same on whole architectures that it did not see; a brain is one.
+        Where no family could be held out: balanced accuracy on whole architectures that it did
+        not see.
     chance : float
         Accuracy of guessing.
     distance : dict
@@ -103,6 +101,10 @@ class Verdict:
     answer: str | None
     reasons: list[str]
     expected_accuracy: Interval
+    expected_auc: Interval
+    expected_conditions: str
+    expected_families: list[str]
+    expected_known: Interval
     expected_held_out: Interval | None
     chance: float
     distance: dict[str, float]
@@ -122,6 +124,10 @@ class Verdict:
             "answer": self.answer,
             "reasons": self.reasons,
             "expected_accuracy": self.expected_accuracy.to_json(),
+            "expected_auc": self.expected_auc.to_json(),
+            "expected_conditions": self.expected_conditions,
+            "expected_families": self.expected_families,
+            "expected_accuracy_known": self.expected_known.to_json(),
             "expected_accuracy_held_out_architecture": self.expected_held_out
             and self.expected_held_out.to_json(),
             "chance": self.chance,
@@ -162,16 +168,7 @@ class Verdict:
             lines.append(
                 table("What each area says alone", ("animal", "area", *rules), alone, numbers=2)
             )
-        share, between = self.expected_accuracy.told()
-        lines.append(
-            f"Expected accuracy of such recordings: {share} (95% interval {between}); chance "
-            f"{percent(self.chance)}."
-        )
-        if self.expected_held_out is not None:
-            share, between = self.expected_held_out.told()
-            lines.append(
-                f"On architectures that it never saw (a brain is one): {share} ({between})."
-            )
+        lines += self._expected()
         lines += [
             f"Distance from the virtual recordings: {cell(self.distance['value'])}, "
             f"farther than {percent(self.distance['quantile'])} of them.",
@@ -179,6 +176,28 @@ class Verdict:
             f"{percent(null['same_answer'])}.",
         ]
         return lines + [f"Warning: {w}" for w in self.warnings]
+
+    def _expected(self) -> list[Line]:
+        """Return what is promised of such a recording."""
+        share, between = self.expected_accuracy.told()
+        auc = self.expected_auc
+        area = f"area under the curve {auc.mean:.2f} ({auc.low:.2f} to {auc.high:.2f}), chance 0.50"
+        chance = f"chance {percent(self.chance)}; {area}."
+        if self.expected_conditions == FAMILY:
+            seen, seen_between = self.expected_known.told()
+            return [
+                "Expected accuracy on a family of networks that the classifier never saw (a brain "
+                f"is one; found out on {', '.join(self.expected_families)}): {between} (95% "
+                f"interval; mean {share}); {chance}",
+                f"Under known conditions: {seen} ({seen_between}).",
+            ]
+        lines: list[Line] = [
+            f"Expected accuracy under known conditions: {share} (95% interval {between}); {chance}"
+        ]
+        if self.expected_held_out is not None:
+            share, between = self.expected_held_out.told()
+            lines.append(f"On architectures that it never saw: {share} ({between}).")
+        return lines
 
     def _answer(self) -> str:
         if self.answer is None:
@@ -204,141 +223,6 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         return html(self.lines())
-
-
-def infer_noise(recording: Recording) -> float:
-    """Estimate the noise of a recording's responses from how its trials vary.
-
-    Returns
-    -------
-    float
-        Root mean square of the responses' standard errors as a fraction of the standard
-        deviation of the signal over stimuli and units, both in the first session. The signal's
-        variance is that of the responses less that of the noise.
-
-    Raises
-    ------
-    DataError
-        If no stimulus was repeated, so that nothing shows the noise.
-    """
-    return float(np.sqrt(np.mean(_noise_by_area(recording) ** 2)))
-
-
-def _noise_by_area(recording: Recording) -> np.ndarray:
-    """Return the noise of each population: differences between areas are no signal of either."""
-    first = recording.data.isel(session=0)
-    sem = first["activity_sem"].values if "activity_sem" in first else None
-    found = []
-    for place, response in enumerate(first["activity"].values):
-        if sem is None or not np.isfinite(sem[place]).any():
-            raise DataError(
-                f"{recording.source} repeats no stimulus in its first session, so its noise cannot "
-                "be estimated; name it with --noise, or record at least 2 trials per stimulus"
-            )
-        noise, total = float(np.nanmean(sem[place] ** 2)), float(np.nanvar(response))
-        if total == 0:
-            raise DataError(f"{recording.source}: all responses of the first session are equal")
-        found.append(np.sqrt(noise / max(total - noise, LEAST_SIGNAL * total)))
-    return np.array(found)
-
-
-def infer_design(
-    recording: Recording, cohort: Cohort, *, position: str = "unknown", noise: float | None = None
-) -> tuple[Design, list[str]]:
-    """Say under which Design a recording was made, as far as the cohort can follow.
-
-    Parameters
-    ----------
-    recording : Recording
-        One real recording.
-    cohort : Cohort
-        Whose stored units, stimuli and checkpoints bound the design.
-    position : {"unknown", "early", "middle", "deep"}
-        Where the recorded area lies.
-    noise : float, optional
-        Noise of a response; by default estimated by `infer_noise`.
-
-    Returns
-    -------
-    design : Design
-        Sessions are taken to be evenly spread over learning.
-    warnings : list of str
-        Where the recording holds more than the cohort.
-    """
-    warnings = []
-    counts = recording.units_per_session
-    units = min(counts)
-    if recording.tracked:
-        seen = np.isfinite(recording.data["activity"].values).all(axis=2)
-        units = int(seen.all(axis=1).sum(axis=-1).min())
-    if max(counts) != units:
-        warnings.append(
-            f"sessions have {min(counts)} to {max(counts)} units; {units} of each are used"
-        )
-    if units < LEAST_UNITS:
-        raise DataError(
-            f"{recording.source} has {units} units in its smallest session; at least "
-            f"{LEAST_UNITS} are needed"
-        )
-    if units < FEW_UNITS:
-        warnings.append(f"only {units} units per session; the forecast shows what that costs")
-    stored = int(np.median(cohort.stored_units("activity")[cohort.usable_populations(position)]))
-    if units > stored:
-        warnings.append(
-            f"the recording has {units} units, the cohort stores {stored} per population; a random "
-            f"{stored} are used"
-        )
-        units = stored
-    stimuli = int(recording.data.sizes["stimulus"])
-    if stimuli > cohort.stimuli:
-        warnings.append(
-            f"the recording has {stimuli} stimuli, the cohort {cohort.stimuli}; a random "
-            f"{cohort.stimuli} are used"
-        )
-        stimuli = cohort.stimuli
-    sessions = recording.sessions
-    if sessions > cohort.checkpoints:
-        warnings.append(
-            f"the recording has {sessions} sessions, the cohort {cohort.checkpoints} checkpoints; "
-            f"{cohort.checkpoints} evenly spread sessions are used"
-        )
-        sessions = cohort.checkpoints
-    if noise is None:
-        by_area = _noise_by_area(recording)
-        if by_area.max() > DIFFERENT * by_area.min():
-            warnings.append(
-                f"the noise differs between areas ({by_area.min():.2g} to {by_area.max():.2g}), "
-                "but all are judged under one design; score them alone"
-            )
-    found = infer_noise(recording) if noise is None else finite_number(noise, "noise")
-    if found > 2:
-        warnings.append(
-            f"the noise of a response is {found:.1f} times the signal; more trials would help"
-        )
-    design = Design(
-        units=units,
-        noise=found,
-        modality=MODALITY_OF[recording.kind],
-        schedule=Schedule(sessions=sessions),
-        tracked=recording.tracked,
-        stimuli=stimuli,
-        position=position,
-    )
-    return design, warnings
-
-
-def _fit_to(recording: Recording, design: Design, rng: np.random.Generator) -> Recording:
-    """Cut a recording down to what its design says."""
-    sessions = design.schedule.sessions or recording.sessions
-    # Observables take means: single trials need not be copied with each shuffle.
-    data = recording.data.drop_dims("trial", errors="ignore")
-    if sessions < recording.sessions:
-        places = np.floor(np.linspace(0, recording.sessions - 1, sessions) + 0.5).astype(int)
-        data = data.isel(session=places)
-    if design.stimuli is not None and design.stimuli < data.sizes["stimulus"]:
-        kept = np.sort(rng.permutation(data.sizes["stimulus"])[: design.stimuli])
-        data = data.isel(stimulus=kept)
-    return replace(recording, data=data).equalised(design.unit_count, rng=rng)
 
 
 def score(
@@ -411,31 +295,34 @@ def score(
     virtual, dropped = made.finite(cohort.name)
     if dropped:
         warnings.append(f"not finite somewhere in the cohort, so left out: {', '.join(dropped)}")
-    base = calibrated_forest() if classifier is None else classifier
-    known, unseen = _tested(virtual, streams, base)
-    model = seeded(base, streams.seed("classifier", "all"))
+    promise = find_promise(virtual, streams, classifier, areas=areas)
+    warnings += promise.warnings
     train = virtual.features()
+    base = default_classifier(train) if classifier is None else classifier
+    model = seeded(base, streams.seed("classifier", "all"))
     model.fit(train.values, virtual.y, groups=virtual.organisms)
-    fitted = _fit_to(recording, design, streams.rng("cut"))
+    fitted = fit_to(recording, design, streams.rng("cut"))
     fitted = fitted if position == "unknown" else _placed(fitted, position)
 
+    kinds = np.unique(virtual.y)
+
     def judge(r: Recording) -> tuple[np.ndarray, Probabilities]:
-        found = observe(r, scaling=design.scaling, positioned=position != "unknown")
+        found = observe(
+            r,
+            observables=design.taken,
+            scaling=design.scaling,
+            positioned=position != "unknown",
+        )
         values = found.with_observables(virtual.observables).features().values
-        return values, Probabilities.of(model.predict_proba(values), known.rules, found.labels)
+        return values, Probabilities.of(model.predict_proba(values), kinds, found.labels)
+
+    def together(by_area: Probabilities) -> np.ndarray:
+        whole = by_area if areas == 1 else by_area.by_animal()
+        return np.asarray(whole.tempered(promise.together).values[0])
 
     values, by_area = judge(fitted)
-    if areas > 1:
-        # What is promised of several areas together is found out on as many of each organism.
-        known = known.by_animal(areas=areas)
-        unseen = None if unseen is None else unseen.by_animal(areas=areas)
-    expected = _accuracy(known, streams)
-    p = _together(by_area)
-    kinds = known.rules
-    # A rule is excluded where its probability is lower than that of the right rule is in 95% of the
-    # virtual recordings, all rules together (after split conformal prediction; Vovk et al. 2005).
-    threshold = float(np.quantile(known.of_truth, EXCLUDED_AT, method="lower"))
-    left = [str(k) for k, q in zip(kinds, p, strict=True) if q >= threshold]
+    p = together(by_area)
+    left = [str(k) for k, q in zip(kinds, p, strict=True) if q >= promise.threshold]
     distance = _distance(train, virtual.organisms, values)
     reasons = []
     if len(left) != 1:
@@ -447,7 +334,7 @@ def score(
             "the recording lies farther from the virtual recordings than "
             f"{TOO_FAR:.0%} of them lie from each other"
         )
-    if expected.low <= 1 / len(kinds):
+    if promise.accuracy.low <= 1 / len(kinds):
         reasons.append("under this design the rules cannot be told apart better than by chance")
     return Verdict(
         recording={
@@ -460,15 +347,25 @@ def score(
         },
         design=design,
         probabilities={str(k): float(q) for k, q in zip(kinds, p, strict=True)},
-        areas=by_area.rows(),
+        areas=by_area.tempered(promise.alone).rows(),
         set=left,
         answer=left[0] if not reasons else None,
         reasons=reasons,
-        expected_accuracy=expected,
-        expected_held_out=None if unseen is None or unseen.missing else _accuracy(unseen, streams),
+        expected_accuracy=promise.accuracy,
+        expected_auc=promise.auc,
+        expected_conditions=promise.conditions,
+        expected_families=promise.families,
+        expected_known=promise.known,
+        expected_held_out=promise.architecture,
         chance=1 / len(kinds),
         distance=distance,
-        null=_null(fitted, judge, str(kinds[p.argmax()]), streams.rng("shuffled sessions")),
+        null=_null(
+            fitted,
+            lambda r: together(judge(r)[1]),
+            kinds,
+            str(kinds[p.argmax()]),
+            streams.rng("shuffled sessions"),
+        ),
         ingest=recording.ingest,
         warnings=warnings + [str(w) for w in recording.ingest.get("warnings", [])],
     )
@@ -529,28 +426,6 @@ def _left(cohort: Cohort, position: str, without: str | Sequence[str]) -> np.nda
     return populations[~np.isin(ids, list(without))]
 
 
-def _tested(
-    virtual: Trajectories, streams: Streams, base: Calibrated
-) -> tuple[Probabilities, Probabilities | None]:
-    """Return what virtual recordings say within known conditions, and held-out architectures."""
-    tests = [within_known(virtual, virtual.organisms, streams, 0)]
-    architectures = Splits.of_folds(virtual.label("architecture"))
-    if len(architectures) > 1:
-        tests.append(Unseen(virtual, architectures, ("architecture",)))
-    found = cross_predict(tests, virtual.organisms, streams=streams, classifier=base)
-    return found[0], found[1] if len(found) > 1 else None
-
-
-def _accuracy(p: Probabilities, streams: Streams) -> Interval:
-    animals = np.asarray(p.table["animal"].values)
-    return Bootstrap(p.told, animals, rng=streams.rng("bootstrap")).balanced(p.right)
-
-
-def _together(by_area: Probabilities) -> np.ndarray:
-    """Return the rules' probabilities given all recorded areas."""
-    return by_area.values[0] if len(by_area.values) == 1 else by_area.by_animal().values[0]
-
-
 def _placed(recording: Recording, position: str) -> Recording:
     """Return the recording with its areas' position as a label."""
     where = np.full(recording.data.sizes["population"], position, dtype=object)
@@ -586,14 +461,13 @@ def _distance(train: Features, organisms: np.ndarray, values: np.ndarray) -> dic
 
 def _null(
     recording: Recording,
-    judge: Callable[[Recording], tuple[np.ndarray, Probabilities]],
+    judge: Callable[[Recording], np.ndarray],
+    kinds: np.ndarray,
     best: str,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     """Judge the recording again with its sessions in random order."""
-    found = [judge(recording.with_shuffled_sessions(rng))[1] for _ in range(SHUFFLES)]
-    kinds = found[0].rules
-    p = np.array([_together(each) for each in found])
+    p = np.array([judge(recording.with_shuffled_sessions(rng)) for _ in range(SHUFFLES)])
     return {
         "shuffles": SHUFFLES,
         "probabilities": {str(k): float(q) for k, q in zip(kinds, p.mean(0), strict=True)},

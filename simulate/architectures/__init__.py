@@ -48,12 +48,16 @@ class Head:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A family of networks.
+    """A kind of network.
 
     Parameters
     ----------
     name : str
         As registered.
+    family : str
+        Architectures that are alike have one; a forecast holds out whole families. A cohort knows
+        architectures by their names alone, so it must be what `family_of` reads from the name:
+        for an architecture of no built-in family that is the name itself.
     build : callable
         ``build(shape, head, **settings)`` returns the `Network` for inputs of `shape` (channel,
         row, column).
@@ -63,20 +67,52 @@ class Architecture:
         What can be set, with the defaults.
     summary, cites : str
         One line of what it is, and its source.
+    initial : tuple of str
+        Settings on which the weights before training depend and nothing else, so that organisms
+        which differ in them train in one stack.
     """
 
     name: str
+    family: str
     build: Callable[..., Network]
     size: int | None
     settings: dict[str, Any]
     summary: str
     cites: str
+    initial: tuple[str, ...] = ()
 
 
 def at_least_one(value: Any, setting: str) -> int:
     """Return a whole number of at least 1; anything else raises `UsageError`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UsageError(f"{setting} is {value!r}; expected a whole number of at least 1")
+    return value
+
+
+def each_at_least_one(values: Any, setting: str) -> tuple[int, ...]:
+    """Return whole numbers of at least 1; an empty list or others raise `UsageError`."""
+    if not isinstance(values, list | tuple) or not values:
+        raise UsageError(f"{setting} is {values!r}; expected a list of whole numbers")
+    for value in values:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise UsageError(f"{setting} has {value!r}; expected whole numbers of at least 1")
+    return tuple(values)
+
+
+KERNELS = (3, 5, 7)
+
+
+def odd_kernel(value: Any, setting: str) -> int:
+    """Return the edge of a kernel that leaves a map its size; others raise `UsageError`."""
+    if isinstance(value, bool) or value not in KERNELS:
+        raise UsageError(f"{setting} is {value!r}; expected 3, 5 or 7")
+    return int(value)
+
+
+def true_or_false(value: Any, setting: str) -> bool:
+    """Return a switch; anything else raises `UsageError`."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{setting} is {value!r}; expected true or false")
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,7 +15,8 @@ from lrplan.simulate.architectures import (
     at_least_one,
     choose_stem,
 )
-from lrplan.simulate.network import Layer, Pass
+from lrplan.simulate.architectures._units import INITIAL, Units, unit_settings
+from lrplan.simulate.network import Pass
 
 # The first has a pixel left behind its third pooling, the second halves three times.
 LEAST = {"imagenet": 63, "small": 8}
@@ -26,7 +28,7 @@ MAP = 6  # edge of the feature map that fc6 sees, at most
 
 
 class AlexNet:
-    """Convolutions with ReLU, overlapping max pooling behind the first, second and fifth.
+    """Convolutions, overlapping max pooling behind the first, second and fifth, then full layers.
 
     Layers are called ``conv1`` to ``conv5``, ``fc6`` and ``fc7``; the head is the eighth. With
     the "imagenet" stem layers and parameters are those of torchvision's model (Krizhevsky 2014):
@@ -35,7 +37,7 @@ class AlexNet:
     CIFAR-10 have it (cuda-convnet; Zhang et al., ICLR 2017), and pads the pooling, so that each
     one halves the map; fc6 sees the map that is left, averaged only where it exceeds 6 x 6.
 
-    Local response normalisation follows the ReLU of the first two convolutions, before the
+    Local response normalisation follows the nonlinearity of the first two convolutions, before the
     pooling, with the constants of the paper: k = 2, n = 5, alpha = 1e-4 on the sum of squares,
     beta = 0.75. A layer's output is what goes into the pooling.
 
@@ -56,12 +58,14 @@ class AlexNet:
     name : str
         Of the architecture, for messages.
     local_norm : bool
-        With local response normalisation, or with no normalisation at all.
+        With local response normalisation.
     stem : {"auto", "imagenet", "small"}
         "imagenet" is 11 x 11 with stride 4 (images of at least 63 pixels), "small" 5 x 5 with
         stride 1 (at least 8); "auto" is "imagenet" from 64 pixels on.
     width : int
         Channels of the first convolution; all other widths are multiples of it.
+    units : Units
+        What stands behind the weights of all layers but the head.
 
     Raises
     ------
@@ -78,11 +82,13 @@ class AlexNet:
         local_norm: bool,
         stem: str,
         width: int,
+        units: Units,
     ) -> None:
         at_least_one(width, f"{name}.width")
         self.stem = choose_stem(stem, shape, architecture=name, least=LEAST)
         self.head = head
         self.local_norm = local_norm
+        self.units = units
         large = self.stem == "imagenet"
         first = 11 if large else 5
         # Kernel, stride and padding of each convolution.
@@ -94,12 +100,12 @@ class AlexNet:
         convs = []
         fan_in = shape[0]
         for i, (times, (edge, _, _)) in enumerate(zip(CHANNELS, self.places, strict=True)):
-            convs.append(Layer(f"conv{i + 1}", (times * width, fan_in, edge, edge)))
+            convs.append(units.layer(f"conv{i + 1}", (times * width, fan_in, edge, edge)))
             fan_in = times * width
         hidden = []
         fan_in *= self.map[0] * self.map[1]
         for i in (6, 7):
-            hidden.append(Layer(f"fc{i}", (HIDDEN * width, fan_in)))
+            hidden.append(units.layer(f"fc{i}", (HIDDEN * width, fan_in)))
             fan_in = HIDDEN * width
         self.convs, self.hidden = tuple(convs), tuple(hidden)
         self.layers = (*self.convs, *self.hidden, *head.layers(fan_in, gain=READOUT_GAIN))
@@ -109,7 +115,8 @@ class AlexNet:
         for i, (layer, (_, stride, padding)) in enumerate(
             zip(self.convs, self.places, strict=True), start=1
         ):
-            x = run.conv(layer.name, x, stride=stride, padding=padding).relu()
+            x = run.conv(layer.name, x, stride=stride, padding=padding)
+            x = self.units.respond(run, layer.name, x)
             if self.local_norm and i <= 2:
                 # torch's alpha multiplies the mean over five channels, the paper's their sum.
                 x = run.local_response_norm(x, size=5, alpha=5e-4, beta=0.75, k=2.0)
@@ -120,7 +127,8 @@ class AlexNet:
             x = F.adaptive_avg_pool2d(x, self.map)
         x = x.flatten(1)
         for layer in self.hidden:
-            x = run.output(layer.name, run.linear(layer.name, x).relu())
+            x = self.units.respond(run, layer.name, run.linear(layer.name, x))
+            x = run.output(layer.name, x)
         return self.head.forward(run, x)
 
 
@@ -132,25 +140,42 @@ def _halved(edge: int, times: int) -> int:
 
 
 def _builder(name: str, local_norm: bool) -> Callable[..., AlexNet]:
-    def build(shape: tuple[int, int, int], head: Head, *, stem: str, width: int) -> AlexNet:
-        return AlexNet(shape, head, name=name, local_norm=local_norm, stem=stem, width=width)
+    def build(
+        shape: tuple[int, int, int], head: Head, *, stem: str, width: int, **units: Any
+    ) -> AlexNet:
+        if not local_norm:
+            units = {"normalisation": "none"} | units
+        fixed: dict[str, Any] = {"normalisation": "none"} if local_norm else {}
+        return AlexNet(
+            shape,
+            head,
+            name=name,
+            local_norm=local_norm,
+            stem=stem,
+            width=width,
+            units=Units(**fixed, **units),
+        )
 
     return build
 
 
 for _name, _local, _norm, _cites in (
-    ("alexnet", False, "no", "Krizhevsky, arXiv:1404.5997, 2014"),
-    ("alexnet_lrn", True, "local response", "Krizhevsky et al., NeurIPS 2012"),
+    ("alexnet", False, "no normalisation by default", "Krizhevsky, arXiv:1404.5997, 2014"),
+    ("alexnet_lrn", True, "local response normalisation", "Krizhevsky et al., NeurIPS 2012"),
 ):
+    _settings = {"stem": "auto", "width": 64} | unit_settings(normalisation="none")
+    if _local:
+        del _settings["normalisation"]
     architectures.add(
         _name,
         Architecture(
             name=_name,
+            family="alexnet",
             build=_builder(_name, _local),
             size=16,
-            settings={"stem": "auto", "width": 64},
-            summary=f"5 convolutions, 2 hidden fully connected layers and a readout, "
-            f"{_norm} normalisation",
+            settings=_settings,
+            summary=f"5 convolutions, 2 hidden fully connected layers and a readout, {_norm}",
             cites=_cites,
+            initial=INITIAL,
         ),
     )

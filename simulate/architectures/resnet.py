@@ -1,29 +1,33 @@
-"""ResNet-18 and -34: residual networks, post-activation (v1) and pre-activation (v2)."""
+"""Residual networks, post-activation (v1) and pre-activation (v2): ResNet-18 and -34, and any."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrplan.errors import UsageError
 from lrplan.simulate.architectures import (
     Architecture,
     Head,
     architectures,
     at_least_one,
     choose_stem,
+    each_at_least_one,
+    odd_kernel,
 )
+from lrplan.simulate.architectures._units import INITIAL, Units, unit_settings
 from lrplan.simulate.network import Layer, Pass
 
-# Three stages halve the feature map; the last one keeps a pixel.
-LEAST = {"imagenet": 32, "small": 8}
+VERSIONS = (1, 2)
 
 
 @dataclass(frozen=True)
 class Block:
-    """Two 3 x 3 convolutions beside a skip path.
+    """Two convolutions beside a skip path.
 
     Parameters
     ----------
@@ -47,25 +51,29 @@ class Block:
 
 
 class ResNet:
-    """Four stages of residual blocks, average pooling over places, and the head.
+    """Stages of residual blocks, average pooling over places, and the head.
 
     The first block of each stage but the first halves the feature map, doubles the channels and
     has a strided 1 x 1 convolution on its skip path (option B of He et al.). Layers are called
     ``conv1``, then ``layer<stage>_<block>_conv1``, ``_conv2`` and ``_shortcut``, in this order,
     which is torchvision's. Shortcuts count as layers: their weights learn by the rule.
 
-    v1 is convolution, normalisation, ReLU; the sum with the skip path comes before the last ReLU
-    of a block. Parameters are those of torchvision's models. v2 normalises and rectifies what
-    goes into a convolution, after the sum, and leaves the skip path alone; as in the paper's
-    appendix the stem is activated before the first block splits, and the last sum once more
-    before the pooling. Where a shape changes the shortcut takes the activated signal.
+    v1 is convolution, normalisation, nonlinearity; the sum with the skip path comes before the
+    last nonlinearity of a block. By default parameters are those of torchvision's models. v2
+    normalises and activates what goes into a convolution, after the sum, and leaves the skip path
+    alone; as in the paper's appendix the stem is activated before the first block splits, and the
+    last sum once more before the pooling. Where a shape changes the shortcut takes the activated
+    signal.
 
     In v2 a normalisation thus stands behind each convolution but the shortcuts, as in v1, and is
     named after it: ``layer1_0_conv2.scale`` belongs to the normalisation of the first block's sum.
 
-    What a layer puts out is what the next one takes in. That is after ReLU for all (for a
-    block's second convolution it includes the skip path) but the shortcuts, whose output is
+    What a layer puts out is what the next one takes in. That is after the nonlinearity for all
+    (for a block's second convolution it includes the skip path) but the shortcuts, whose output is
     signed: normalised in v1, as it is in v2.
+
+    Without normalisation second convolutions start smaller, the more blocks there are
+    (`Units.layer`). Shortcuts have no biases: the sum has those of the second convolution.
 
     Parameters
     ----------
@@ -75,16 +83,21 @@ class ResNet:
         What the task wants.
     name : str
         Of the architecture, for messages.
-    blocks : tuple of int
+    blocks : sequence of int
         In each stage.
     preactivation : bool
         v2 rather than v1.
     stem : {"auto", "imagenet", "small"}
-        "imagenet" is 7 x 7 with stride 2 and 3 x 3 max pooling with stride 2 (images of at least
-        32 pixels); "small" is 3 x 3 with stride 1 and no pooling (at least 8); "auto" is
-        "imagenet" from 64 pixels on.
+        "imagenet" is 7 x 7 with stride 2 and 3 x 3 max pooling with stride 2; "small" has the
+        kernel of the blocks, stride 1 and no pooling; "auto" is "imagenet" from 64 pixels on. All
+        stages but the first halve the map, and the last one needs a pixel: with four stages,
+        images of at least 32 pixels, and of 8.
     width : int
         Channels of the first stage.
+    kernel : int
+        Edge of the blocks' kernels: 3, 5 or 7.
+    units : Units
+        What stands behind the weights of all layers but the head.
 
     Raises
     ------
@@ -98,17 +111,26 @@ class ResNet:
         head: Head,
         *,
         name: str,
-        blocks: tuple[int, ...],
+        blocks: Sequence[int],
         preactivation: bool,
         stem: str,
         width: int,
+        kernel: int,
+        units: Units,
     ) -> None:
         at_least_one(width, f"{name}.width")
-        self.stem = choose_stem(stem, shape, architecture=name, least=LEAST)
+        blocks = each_at_least_one(blocks, f"{name}.blocks")
+        odd_kernel(kernel, f"{name}.kernel")
+        last = 2 ** (len(blocks) - 1)
+        self.stem = choose_stem(
+            stem, shape, architecture=name, least={"imagenet": 4 * last, "small": last}
+        )
         self.head = head
         self.preactivation = preactivation
-        edge = 7 if self.stem == "imagenet" else 3
-        self.first = Layer("conv1", (width, shape[0], edge, edge), bias=False, norm=True)
+        self.units = units
+        self.padding = kernel // 2
+        edge = 7 if self.stem == "imagenet" else kernel
+        self.first = units.layer("conv1", (width, shape[0], edge, edge))
         made = []
         fan_in = width
         for stage, count in enumerate(blocks):
@@ -118,20 +140,14 @@ class ResNet:
                 prefix = f"layer{stage + 1}_{i}_"
                 shortcut = None
                 if stride > 1:
-                    shortcut = Layer(
-                        prefix + "shortcut",
-                        (channels, fan_in, 1, 1),
-                        bias=False,
-                        norm=not preactivation,
+                    shortcut = units.shortcut(
+                        prefix + "shortcut", (channels, fan_in, 1, 1), norm=not preactivation
                     )
-                made.append(
-                    Block(
-                        Layer(prefix + "conv1", (channels, fan_in, 3, 3), bias=False, norm=True),
-                        Layer(prefix + "conv2", (channels, channels, 3, 3), bias=False, norm=True),
-                        shortcut,
-                        stride,
-                    )
+                first = units.layer(prefix + "conv1", (channels, fan_in, kernel, kernel))
+                second = units.layer(
+                    prefix + "conv2", (channels, channels, kernel, kernel), branches=sum(blocks)
                 )
+                made.append(Block(first, second, shortcut, stride))
                 fan_in = channels
         self.blocks = tuple(made)
         body = [layer for block in self.blocks for layer in block.layers]
@@ -140,8 +156,9 @@ class ResNet:
     def forward(self, run: Pass, x: Tensor) -> Tensor:
         """Return class scores or projections."""
         large = self.stem == "imagenet"
-        x = run.conv("conv1", x, stride=2 if large else 1, padding=3 if large else 1)
-        x = run.output("conv1", run.batch_norm("conv1", x).relu())
+        padding = 3 if large else self.padding
+        x = run.conv("conv1", x, stride=2 if large else 1, padding=padding)
+        x = run.output("conv1", self.units.respond(run, "conv1", x))
         if large:
             x = F.max_pool2d(x, 3, stride=2, padding=1)
         block_of = self._preactivation if self.preactivation else self._postactivation
@@ -156,12 +173,12 @@ class ResNet:
         """Return the activated sum, twice: it is also what the next skip path takes."""
         first, second, shortcut = block.first.name, block.second.name, block.shortcut
         if shortcut is not None:
-            skip = run.batch_norm(shortcut.name, run.conv(shortcut.name, x, stride=block.stride))
-            skip = run.output(shortcut.name, skip)
-        x = run.batch_norm(first, run.conv(first, x, stride=block.stride, padding=1)).relu()
-        x = run.conv(second, run.output(first, x), padding=1)
-        x = run.residual(run.batch_norm(second, x), skip).relu()
-        x = run.output(second, x)
+            skip = run.conv(shortcut.name, x, stride=block.stride)
+            skip = run.output(shortcut.name, self.units.normalise(run, shortcut.name, skip))
+        x = run.conv(first, x, stride=block.stride, padding=self.padding)
+        x = run.output(first, self.units.respond(run, first, x))
+        x = run.conv(second, x, padding=self.padding)
+        x = run.output(second, self.units.respond(run, second, x, skip))
         return x, x
 
     def _preactivation(
@@ -171,14 +188,17 @@ class ResNet:
         first, second, shortcut = block.first.name, block.second.name, block.shortcut
         if shortcut is not None:
             skip = run.output(shortcut.name, run.conv(shortcut.name, x, stride=block.stride))
-        x = run.batch_norm(first, run.conv(first, x, stride=block.stride, padding=1)).relu()
-        skip = run.residual(run.conv(second, run.output(first, x), padding=1), skip)
-        x = run.output(second, run.batch_norm(second, skip).relu())
+        x = run.conv(first, x, stride=block.stride, padding=self.padding)
+        x = run.output(first, self.units.respond(run, first, x))
+        skip = run.residual(run.conv(second, x, padding=self.padding), skip)
+        x = run.output(second, self.units.respond(run, second, skip))
         return x, skip
 
 
 def _builder(name: str, blocks: tuple[int, ...], preactivation: bool) -> Callable[..., ResNet]:
-    def build(shape: tuple[int, int, int], head: Head, *, stem: str, width: int) -> ResNet:
+    def build(
+        shape: tuple[int, int, int], head: Head, *, stem: str, width: int, **units: Any
+    ) -> ResNet:
         return ResNet(
             shape,
             head,
@@ -187,6 +207,8 @@ def _builder(name: str, blocks: tuple[int, ...], preactivation: bool) -> Callabl
             preactivation=preactivation,
             stem=stem,
             width=width,
+            kernel=3,
+            units=Units(**units),
         )
 
     return build
@@ -202,11 +224,63 @@ for _depth, _blocks in ((18, (2, 2, 2, 2)), (34, (3, 4, 6, 3))):
             _name,
             Architecture(
                 name=_name,
+                family="resnet",
                 build=_builder(_name, _blocks, _order == "pre"),
                 size=16,
-                settings={"stem": "auto", "width": 64},
+                settings={"stem": "auto", "width": 64, **unit_settings()},
                 summary=f"residual network of {_depth} layers, {_order}-activation, "
-                "batch normalisation",
+                "batch normalisation by default",
                 cites=_cites,
+                initial=INITIAL,
             ),
         )
+
+
+def _of_any_size(
+    shape: tuple[int, int, int],
+    head: Head,
+    *,
+    blocks: Sequence[int],
+    width: int,
+    version: int,
+    kernel: int,
+    stem: str,
+    **units: Any,
+) -> ResNet:
+    if isinstance(version, bool) or version not in VERSIONS:
+        raise UsageError(
+            f"resnet.version is {version!r}; expected 1 (post-activation) or 2 (pre-activation)"
+        )
+    return ResNet(
+        shape,
+        head,
+        name="resnet",
+        blocks=blocks,
+        preactivation=version == 2,
+        stem=stem,
+        width=width,
+        kernel=kernel,
+        units=Units(**units),
+    )
+
+
+architectures.add(
+    "resnet",
+    Architecture(
+        name="resnet",
+        family="resnet",
+        build=_of_any_size,
+        size=16,
+        settings={
+            "blocks": [1, 1, 1],
+            "width": 16,
+            "version": 1,
+            "kernel": 3,
+            "stem": "auto",
+            **unit_settings(),
+        },
+        summary="residual network of any number of blocks, batch normalisation by default",
+        cites="He et al., CVPR 2016 (version 1) and ECCV 2016 (version 2)",
+        initial=INITIAL,
+    ),
+)

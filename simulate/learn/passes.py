@@ -176,6 +176,15 @@ class StackPass(Pass):
         scale, shift = (self._channelwise(t, x) for t in (scale, shift))
         return torch.addcmul(shift, apart, scale).flatten(0, 1)
 
+    def _scaled(self, name: str, x: Tensor) -> Tensor:
+        """Scale and shift each channel by the values of the organism."""
+        if self.organisms == 1:
+            return super()._scaled(name, x)
+        scale, shift = (
+            self._channelwise(self.params[f"{name}.{part}"], x) for part in ("scale", "shift")
+        )
+        return torch.addcmul(shift, self.apart(x), scale).flatten(0, 1)
+
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and variance (organism, channel) of (organism, example, channel, ...).
@@ -334,6 +343,12 @@ class TrainingPass(StackPass):
             return y.flatten(0, 1).to(x.dtype)
         each = zip(x.chunk(self.organisms), scale.unbind(), shift.unbind(), strict=True)
         return torch.cat([_batch_norm(*one) for one in each])
+
+    def layer_norm(self, name: str, x: Tensor) -> Tensor:
+        """Normalise each example; not in half precision."""
+        if self.half is None:
+            return super().layer_norm(name, x)
+        return super().layer_norm(name, x.float()).to(x.dtype)
 
     def local_response_norm(self, x: Tensor, **settings: Any) -> Tensor:
         """Divide by the activity of neighbouring channels; the power is not for half precision."""

@@ -24,8 +24,9 @@ class Storage:
         Derivatives of `pairs` outputs by `pairs` inputs, for the first stimuli.
     validation : int
         Held-out images over which the observables are averaged.
-    bits : {8, 16}
-        Integers with a stored scale, or half-precision floats, in the packed cohort.
+    bits : {4, 5, 6, 7, 8, 16}
+        Precision in the packed cohort: integers, of which 2^bits steps span 8 standard
+        deviations, or half-precision floats.
     angles : bool
         Whether to measure how well errors and backward weights align, and write a table of it
         beside the cohort.

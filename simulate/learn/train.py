@@ -70,8 +70,10 @@ def stack_key(spec: OrganismSpec) -> tuple[Any, ...]:
     """Return what organisms must share to train as one stack.
 
     Rules that send errors back by the same operations share one, whatever their optimizers;
-    learning rates, the rules' settings and seeds may differ.
+    learning rates, the rules' settings, how large weights start, and seeds may differ.
     """
+    settings = {k: v for k, v in spec.settings.items() if k != "rule"}
+    settings["architecture"] = lasting_settings(spec)
     return (
         way_back_key(_rule(spec).credit),
         spec.architecture,
@@ -79,8 +81,14 @@ def stack_key(spec: OrganismSpec) -> tuple[Any, ...]:
         spec.batch_size,
         spec.epochs,
         spec.checkpoints,
-        repr(sorted((k, sorted(v.items())) for k, v in spec.settings.items() if k != "rule")),
+        repr(sorted((k, sorted(v.items())) for k, v in settings.items())),
     )
+
+
+def lasting_settings(spec: OrganismSpec) -> dict[str, Any]:
+    """Return a spec's settings of its architecture, but for those of the weights at the start."""
+    initial = architectures.get(spec.architecture).initial
+    return {k: v for k, v in spec.settings.get("architecture", {}).items() if k not in initial}
 
 
 def _rule(spec: OrganismSpec) -> Rule:
@@ -179,12 +187,15 @@ def train(
     probes = Probes(network, specs, storage, task, data, device, dtype)
     performance = Performance(task, task_settings, data, device, dtype)
 
-    params = stacked([init_params(network, s.rng("weights")) for s in specs], device, dtype)
+    # How large their weights start may differ, so each has a network of its own here.
+    each_network = [network_for(s, data.train.shape[1:]) for s in specs]
+    both = list(zip(each_network, specs, strict=True))
+    params = stacked([init_params(n, s.rng("weights")) for n, s in both], device, dtype)
     if pretrain_epochs(spec):
-        params = _pretrained(specs, network, task, task_settings, params, half)
+        params = _pretrained(specs, each_network, task, task_settings, params, half)
     feedback = {}
     if any(r.credit.backward_weights for r in each_rule):
-        drawn = [init_backward(network, s.rng("feedback")) for s in specs]
+        drawn = [init_backward(n, s.rng("feedback")) for n, s in both]
         feedback = stacked(drawn, device, dtype)
     peak = torch.tensor([s.learning_rate for s in specs], device=device, dtype=dtype)
     learners = Learners(network, each_rule, task, task_settings, params, feedback, peak, half=half)
@@ -289,7 +300,7 @@ def pretrain_epochs(spec: OrganismSpec) -> int:
 
 def _pretrained(
     specs: list[OrganismSpec],
-    network: Network,
+    networks: list[Network],
     task: Task,
     task_settings: dict[str, Any],
     params: dict[str, Tensor],
@@ -302,6 +313,7 @@ def _pretrained(
     rule's own learning rate, which falls along a cosine. Then the readout, or contrastive head,
     is drawn anew.
     """
+    network = networks[0]
     epochs, device = pretrain_epochs(specs[0]), next(iter(params.values())).device
     dtype = next(iter(params.values())).dtype
     data, _ = halves(_loaded(specs[0], task, task_settings))
@@ -319,7 +331,7 @@ def _pretrained(
     )
     for step, (images, labels) in enumerate(batches):
         learners.learn(images, labels, _share("cosine", step, batches.steps))
-    drawn = [init_params(network, s.rng("readout")) for s in specs]
+    drawn = [init_params(n, s.rng("readout")) for n, s in zip(networks, specs, strict=True)]
     fresh = stacked(drawn, device, dtype)
     heads = tuple(f"{layer.name}." for layer in network.layers if layer.readout)
     return {k: fresh[k] if k.startswith(heads) else p.detach() for k, p in params.items()}

@@ -11,6 +11,25 @@ from lrplan.errors import UsageError
 from lrplan.registry import nearest
 
 
+def is_number(value: Any) -> bool:
+    """Say whether a value is a finite number, and no switch."""
+    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
+
+
+def is_distribution(value: Any) -> bool:
+    """Say whether a value describes a distribution: a table with `low`, `high` or `values`."""
+    return isinstance(value, dict) and any(key in value for key in ("low", "high", "values"))
+
+
+def refuse_distribution(value: Any, where: str) -> None:
+    """Refuse a distribution where a value is expected."""
+    if is_distribution(value):
+        raise UsageError(
+            f"{where} is the distribution {value!r}, and nothing is drawn here; expected a value. "
+            "Settings of a [[draw]] can be drawn"
+        )
+
+
 @contextmanager
 def errors_at(where: str) -> Iterator[None]:
     """Say of usage errors raised meanwhile where in the recipe the value stands."""
@@ -40,6 +59,7 @@ def list_of(grid: Mapping[str, Any], key: str, where: str) -> list[Any]:
     if key not in grid:
         raise UsageError(f"{where}: {key} is missing; expected a list")
     value = grid[key]
+    refuse_distribution(value, f"{where}: {key}")
     values = value if isinstance(value, list) else [value]
     if not values:
         raise UsageError(f"{where}: {key} is empty; expected at least one value")
@@ -48,6 +68,7 @@ def list_of(grid: Mapping[str, Any], key: str, where: str) -> list[Any]:
 
 def whole(value: Any, key: str, origin: str, *, least: int) -> int:
     """Return a whole number of at least `least`, or refuse it."""
+    refuse_distribution(value, f"{origin}: {key}")
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**63:
         raise UsageError(
             f"{origin}: {key} is {value!r}; expected a whole number of at least {least}"
@@ -57,6 +78,7 @@ def whole(value: Any, key: str, origin: str, *, least: int) -> int:
 
 def like(value: Any, default: Any, key: str, where: str) -> None:
     """Refuse a setting whose type is not that of its default."""
+    refuse_distribution(value, f"{where}: {key}")
     if isinstance(default, list | tuple):
         if not isinstance(value, list) or not value:
             raise UsageError(f"{where}: {key} is {value!r}; expected a list such as {default!r}")
@@ -68,11 +90,7 @@ def like(value: Any, default: Any, key: str, where: str) -> None:
     elif isinstance(default, int):
         whole(value, key, where, least=0)
     elif isinstance(default, float):
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-        ):
+        if not is_number(value):
             raise UsageError(f"{where}: {key} is {value!r}; expected a number")
     elif not isinstance(value, type(default)):
         raise UsageError(f"{where}: {key} is {value!r}; expected a value such as {default!r}")

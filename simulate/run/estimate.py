@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,8 @@ from lrplan.simulate.learn.learning import Learners, rule_order, stacked
 from lrplan.simulate.learn.performance import PROBE_EXAMPLES
 from lrplan.simulate.learn.probes import STATISTICS_EXAMPLES, populations_of
 from lrplan.simulate.learn.storage import Storage, stored_observables
-from lrplan.simulate.learn.train import pretrain_epochs
+from lrplan.simulate.learn.train import lasting_settings, pretrain_epochs
+from lrplan.simulate.network import trial_pass
 from lrplan.simulate.rules import rules
 from lrplan.simulate.run.finished import FinishedOrganisms
 from lrplan.simulate.run.preflight import (
@@ -44,8 +46,8 @@ FEW = 2
 """Examples of the smallest batch that is timed; batch normalisation needs two."""
 LONG_STEP_S = 0.4
 """A step that takes longer is timed once."""
-PACKED_SHARE = {"responses": 0.4, "synapses": 0.5, "paired": 0.1, "observables": 0.75}
-"""What compression leaves of a variable: the starter cohort's, rounded."""
+PACKED_SHARE = {"responses": 0.3, "synapses": 0.3, "paired": 0.1, "observables": 0.75}
+"""What compression leaves of a variable, rounded (`benchmarks/storage.py`)."""
 METADATA_BYTES = 60_000
 PART_OVERHEAD_BYTES = 4_000
 """Of an organism's file: its spec, its populations and layers, and the headers of its arrays."""
@@ -178,8 +180,8 @@ def estimate(
 
 
 def _network(spec: OrganismSpec) -> NetworkKey:
-    """Return what fixes a network and its input."""
-    settings = (spec.settings.get("architecture", {}), spec.settings.get("task", {}))
+    """Return what fixes a network and its input, but for its weights."""
+    settings = (lasting_settings(spec), spec.settings.get("task", {}))
     return spec.architecture, spec.task, repr(settings)
 
 
@@ -225,25 +227,33 @@ class _Steps:
         self.budget_s = budget_s
         self.measured: dict[Kind, tuple[float, float]] = {}
         self.kinds = 0
+        self.sizes: dict[NetworkKey, tuple[int, int]] = {}
 
     def time(self, stacks: Sequence[list[OrganismSpec]]) -> None:
-        """Time one stack of each kind, in turn: one kind of every architecture comes first."""
+        """Time one stack of each kind, in turn: one kind of every architecture comes first.
+
+        Then come its tasks, then its rules, and where settings are drawn the first draws of each,
+        which are a random sample.
+        """
         kinds: dict[Kind, list[OrganismSpec]] = {}
         for stack in stacks:
             kinds.setdefault(_kind(stack), stack)
         self.kinds = len(kinds)
-        turn: Counter[tuple[str, ...]] = Counter()
-        order = []
+        turn: Counter[tuple[Any, ...]] = Counter()
+        order: list[tuple[int, int, int, int, Kind]] = []
         for kind in kinds:
-            network, _ = kind
+            network, names = kind
             if network in self.extents:
-                order.append((turn[network], turn[network[:1]], self._pixels(network), kind))
-                turn[network] += 1
-                turn[network[:1]] += 1
+                among = (*network[:2], names), network[:2], network[:1]
+                of_rules, of_task, of_architecture = (turn[each] for each in among)
+                pixels = self._pixels(network)
+                order.append((of_rules, of_task, of_architecture, pixels, kind))
+                turn.update(among)
         end = time.monotonic() + self.budget_s
         for *_, kind in sorted(order):
             if time.monotonic() < end:
                 self.measured[kind] = self._line(kinds[kind])
+                self._size(kinds[kind])
 
     def _pixels(self, network: NetworkKey) -> int:
         return int(np.prod(self.extents[network].shape))
@@ -341,19 +351,44 @@ class _Steps:
         return epochs * (train // spec.batch_size) * step + spec.checkpoints * look
 
     def _scaled(self, stack: list[OrganismSpec]) -> tuple[float, float] | None:
-        """Return a line scaled from the most alike stack that was timed."""
+        """Return a line scaled from the most alike stack of the architecture that was timed.
+
+        That is one on the same task, of the same rules, and with about as many multiplications.
+        What an update takes beside those of its examples goes with organisms and layers.
+        """
         spec = stack[0]
-        mine = self.extents.get(_network(spec))
-        best: tuple[tuple[bool, int], tuple[float, float]] | None = None
+        if _network(spec) not in self.extents:
+            return None
+        layers, products = self._size(stack)
+        best: tuple[tuple[bool, int, float], tuple[float, float]] | None = None
         for (network, names), (fixed, slope) in self.measured.items():
-            if network[0] != spec.architecture or mine is None:
+            if network[0] != spec.architecture:
                 continue
+            its_layers, its_products = self.sizes[network]
             share = len(stack) / len(names)
-            pixels = float(np.prod(mine.shape)) / self._pixels(network)
-            alike = (network[1] == spec.task, len(set(names) & {s.rule for s in stack}))
+            times = products / its_products
+            alike = (
+                network[1] == spec.task,
+                len(set(names) & {s.rule for s in stack}),
+                -abs(math.log(times)),
+            )
             if best is None or alike > best[0]:
-                best = (alike, (fixed * share, slope * share * pixels))
+                best = (alike, (fixed * share * layers / its_layers, slope * share * times))
         return None if best is None else best[1]
+
+    def _size(self, stack: list[OrganismSpec]) -> tuple[int, int]:
+        """Return a network's weighted layers, and the multiplications of an example."""
+        key = _network(stack[0])
+        if key not in self.sizes:
+            network, extent = sized(stack[0])
+            run = trial_pass(network, torch.empty(1, *extent.shape, device="meta"))
+            products = sum(
+                v.z.numel() * math.prod(layer.shape[1:])
+                for layer in network.layers
+                for v in run.visits.get(layer.name, ())
+            )
+            self.sizes[key] = (len(network.layers), max(1, products))
+        return self.sizes[key]
 
 
 def _kind(stack: Sequence[OrganismSpec]) -> Kind:

@@ -20,7 +20,7 @@ from typing import Any
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import DataError
 from lrplan.simulate.learn.storage import Storage
-from lrplan.simulate.learn.train import stack_key
+from lrplan.simulate.learn.train import lasting_settings, stack_key
 from lrplan.simulate.run.card import Card
 from lrplan.simulate.run.finished import FinishedOrganisms
 from lrplan.simulate.run.pack import part_bytes, read_part
@@ -112,7 +112,7 @@ def on_card(
 
 def _kind(spec: OrganismSpec) -> Any:
     """Return what the memory of an organism depends on, its rule left out."""
-    chosen = {k: spec.settings.get(k) for k in ("architecture", "task")}
+    chosen = (lasting_settings(spec), spec.settings.get("task"))
     return spec.architecture, spec.task, spec.batch_size, spec.checkpoints, repr(chosen)
 
 

@@ -21,6 +21,7 @@ from lrplan.simulate.rules import rules
 from lrplan.simulate.run.recipe import Recipe
 from lrplan.simulate.tasks import tasks
 
+CODE_NOTE = "value = offset + scale * code; 255 is missing"
 BEHAVIOUR = [v.name for v in schema.VARIABLES if v.group == "behaviour"]
 
 
@@ -175,8 +176,8 @@ def _write_arrays(
     def flush(name: str) -> None:
         block = np.concatenate(pending[name])
         rows = slice(done[name], done[name] + len(block))
-        if name in schema.CODED and bits == 8:
-            parts_of_code = schema.encode(block)
+        if name in schema.CODED and bits in schema.BITS:
+            parts_of_code = schema.encode(block, bits)
             for suffix, values in zip(("", "_scale", "_offset"), parts_of_code, strict=True):
                 targets[name + suffix][rows] = values
         else:
@@ -190,10 +191,10 @@ def _write_arrays(
             values = arrays[name]
             group = schema.CODED[name].group if name in schema.CODED else name
             if name not in targets:
-                coded = name in schema.CODED and bits == 8
+                coded = name in schema.CODED and bits in schema.BITS
                 dtype = np.uint8 if coded else values.dtype
                 shape = (total, *values.shape[1:])
-                note = {"code": "value = offset + scale * code; 255 is missing"} if coded else {}
+                note = {"code": CODE_NOTE, "bits": bits} if coded else {}
                 targets[name] = writer.create(group, name, shape, dtype, note)
                 if coded:
                     for suffix in ("_scale", "_offset"):

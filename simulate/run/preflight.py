@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from lrplan.simulate.architectures import architectures
 from lrplan.simulate.learn.storage import Storage
 from lrplan.simulate.learn.train import checkpoint_steps, pretrain_epochs
 from lrplan.simulate.network import Network
+from lrplan.simulate.run._values import errors_at
 from lrplan.simulate.run.recipe import Recipe
 from lrplan.simulate.tasks import DATA_VARIABLE, Extent, Task, tasks
 
@@ -113,12 +114,26 @@ def check_combinations(recipe: Recipe, *, elsewhere: bool = False) -> None:
     elsewhere : bool
         Whether it is trained on other machines: then data that are missing here are no error.
     """
-    for spec in distinct(recipe.specs, _combination):
+    drawn = recipe.specs[len(recipe.of_grids) :]
+    named: list[tuple[OrganismSpec, AbstractContextManager[None]]]
+    named = [(spec, nullcontext()) for spec in distinct(recipe.of_grids, _combination)]
+    named += [(spec, errors_at(_draw(spec))) for spec in distinct(drawn, _combination)]
+    for spec, naming in named:
         try:
-            check_combination(spec, recipe.storage)
+            with naming:
+                check_combination(spec, recipe.storage)
         except DataError:
             if not elsewhere:
                 raise
+
+
+def _draw(spec: OrganismSpec) -> str:
+    """Return which draw an organism is, and what was drawn of its network."""
+    given = ", ".join(f"{k} = {v}" for k, v in spec.settings["architecture"].items())
+    return (
+        f"draw {spec.model_seed} of seed {spec.data_seed}, {spec.architecture} ({given}) on "
+        f"{spec.task}, cannot be trained"
+    )
 
 
 def _task(spec: OrganismSpec) -> Any:

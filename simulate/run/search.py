@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,14 @@ import numpy as np
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import UsageError
 from lrplan.randomness import keyed_rng
-from lrplan.registry import nearest
 from lrplan.simulate.rules import Rule, rules
-from lrplan.simulate.run._values import errors_at, only_known, table_of, whole
+from lrplan.simulate.run._values import errors_at, is_number, only_known, table_of, whole
+from lrplan.simulate.run.distributions import DIGITS, ends
+from lrplan.simulate.run.settings import LARGEST_RATE
 
+LARGEST_SPREAD = 100.0
 FACTOR = 30.0
 """By default rates are searched from a rule's own over this to a rule's own times this."""
-LARGEST_RATE = 1e6
-SCALES = ("log", "linear")
-DIGITS = 3
-"""Significant digits of what is tried, so that a recipe states exactly that."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Search:
     ----------
     rungs : int
         How often candidates are trained, each time longer; the last time as long as the recipe
-        says.
+        says. With too few epochs there are fewer, as `without_repetitions`.
     candidates : int
         Of each rule, architecture and task where the learning rate alone is searched; each
         further setting that is searched adds as many. There are more where a longer list stands
@@ -85,6 +83,11 @@ class Search:
         From one rung to the next one in `eta` is kept, and trained `eta` times as long.
     seeds : int
         Organisms of each candidate in the last rung; one in those before.
+    draws : int
+        Of a recipe's draws, on how many drawn settings each candidate is tried; they are the same
+        for all candidates.
+    spread : float
+        The recipe then draws rates from the one that is found over this to the one times this.
     validation : float
         Share of the training data that candidates do not train on but are compared on.
     learning_rate : mapping of str to Values or Range
@@ -98,6 +101,8 @@ class Search:
     candidates: int = 9
     eta: int = 3
     seeds: int = 2
+    draws: int = 3
+    spread: float = 3.0
     validation: float = 0.2
     learning_rate: Mapping[str, Dimension] = field(default_factory=dict)
     rules: Mapping[str, Mapping[str, Dimension]] = field(default_factory=dict)
@@ -137,6 +142,15 @@ class Search:
     def epochs(self, rung: int, epochs: int) -> int:
         """Return for how many epochs a rung (from 0) trains, of as many in the recipe."""
         return math.ceil(epochs / self.eta ** (self.rungs - 1 - rung))
+
+    def without_repetitions(self, epochs: int) -> Search:
+        """Return the search without first rungs that would train as long as the next one."""
+        rungs = self.rungs
+        while rungs > 1 and self.epochs(self.rungs - rungs, epochs) == self.epochs(
+            self.rungs - rungs + 1, epochs
+        ):
+            rungs -= 1
+        return replace(self, rungs=rungs)
 
     def kept(self, rung: int, candidates: int) -> int:
         """Return how many of some candidates take part in a rung: two at least, if there are."""
@@ -179,12 +193,18 @@ def parse_search(raw: Mapping[str, Any], where: str) -> Search:
     only_known(raw, [f.name for f in fields(Search)], where)
     numbers = {
         key: whole(raw[key], key, where, least=least)
-        for key, least in (("rungs", 1), ("candidates", 1), ("eta", 2), ("seeds", 1))
+        for key, least in (("rungs", 1), ("candidates", 1), ("eta", 2), ("seeds", 1), ("draws", 1))
         if key in raw
     }
     share = raw.get("validation", Search.validation)
-    if not _is_number(share) or not 0 < share <= 0.5:
+    if not is_number(share) or not 0 < share <= 0.5:
         raise UsageError(f"{where}: validation is {share!r}; expected a share above 0, at most 0.5")
+    spread = raw.get("spread", Search.spread)
+    if not is_number(spread) or not 1 <= spread <= LARGEST_SPREAD:
+        raise UsageError(
+            f"{where}: spread is {spread!r}; expected a factor of at least 1, at most "
+            f"{LARGEST_SPREAD:g}"
+        )
     rates = {}
     for name, given in table_of(raw, "learning_rate", where).items():
         if name != "default":
@@ -198,7 +218,13 @@ def parse_search(raw: Mapping[str, Any], where: str) -> Search:
             key: _setting(rule, key, value, f"{where} {name}.{key}")
             for key, value in table_of(raw["rules"], name, f"{where} rules").items()
         }
-    return Search(**numbers, validation=float(share), learning_rate=rates, rules=settings)
+    return Search(
+        **numbers,
+        spread=float(spread),
+        validation=float(share),
+        learning_rate=rates,
+        rules=settings,
+    )
 
 
 def _dimension(given: Any, where: str) -> Dimension:
@@ -208,31 +234,13 @@ def _dimension(given: Any, where: str) -> Dimension:
         if not values:
             raise UsageError(f"{where} is empty; expected values to try, or {{ low, high }}")
         return Values(tuple(values))
-    only_known(given, ("low", "high", "scale"), where)
-    ends = []
-    for key in ("low", "high"):
-        if key not in given:
-            raise UsageError(f"{where}: {key} is missing; expected low and high, or a list")
-        if not _is_number(given[key]):
-            raise UsageError(f"{where}: {key} is {given[key]!r}; expected a number")
-        ends.append(float(given[key]))
-    low, high = ends
-    scale = given.get("scale", "log")
-    if scale not in SCALES:
-        raise UsageError(f"{where}: unknown scale {scale!r}; {nearest(scale, SCALES)}")
-    if low > high:
-        raise UsageError(f"{where}: low is {low:g}, above high, {high:g}; exchange them")
-    if scale == "log" and low <= 0:
-        raise UsageError(
-            f"{where}: low is {low:g}; expected a positive number on a logarithmic scale"
-        )
-    return Range(low, high, scale)
+    return Range(*ends(given, where, scale="log"))
 
 
 def _refuse_no_rates(dimension: Dimension, where: str) -> None:
     """Refuse learning rates that are none."""
     for rate in _ends(dimension):
-        if not _is_number(rate) or not 0 < rate < LARGEST_RATE:
+        if not is_number(rate) or not 0 < rate < LARGEST_RATE:
             raise UsageError(f"{where}: {rate!r} is no learning rate; expected positive numbers")
 
 
@@ -258,7 +266,3 @@ def _rule(name: str, where: str) -> Rule:
 def _ends(dimension: Dimension) -> Sequence[Any]:
     """Return all values of a list, and the ends of a range as they are tried, rounded."""
     return dimension.values if isinstance(dimension, Values) else dimension.spread(2)
-
-
-def _is_number(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)

@@ -65,10 +65,14 @@ class Plan:
     Parameters
     ----------
     searches : int
-        Rules x architectures x tasks.
+        Combinations of rule, architecture and task, of each grid.
     rungs : list of (int, int)
         Candidates and organisms in each rung; fewer where some diverge, more where all that took
         part do.
+    epochs : list of list of int
+        Epochs of each rung; several where grids differ in them.
+    remark : str
+        Which rungs of the recipe are left out, and why; empty if none are.
     cost : Cost
         Of all organisms that are not finished; those of later rungs are not known before, so
         others like them are counted.
@@ -76,6 +80,8 @@ class Plan:
 
     searches: int
     rungs: list[tuple[int, int]]
+    epochs: list[list[int]]
+    remark: str
     cost: Cost
 
 
@@ -101,7 +107,8 @@ def tune(
 
     Candidates are compared by their mean performance on the validation part: the share of
     examples that the readout judges rightly or, after self-supervised learning, a ridge
-    regression that is fitted to training examples. Of those in the last rung that learned and are
+    regression that is fitted to training examples. Where settings are drawn, each candidate is
+    tried on the first few of them, the same for all. Of those in the last rung that learned and are
     within one standard error of the best, the one with the smallest learning rate is chosen: the
     others are nearer to divergence and, for all that can be told, no better.
 
@@ -160,6 +167,8 @@ def tune(
         with search.parts.only_writer(search.everything):
             # A search that was killed at its very end has left them behind.
             search.ended = {o: p for o, p in files.items() if stands(p)}
+            if search.remark:
+                reports.note(search.remark)
             if on_start is not None:
                 on_start(search.done(), search.done() + len(search.left()))
             found = search.run(device, workers, reports)
@@ -204,6 +213,8 @@ def plan(
     return Plan(
         len(recipe.cells),
         search.sizes(),
+        [sorted({search.settings.epochs(r, e) for e in search.epochs}) for r in search.rungs],
+        search.remark,
         replace(cost, organisms=cost.organisms + search.done(), done=search.done()),
     )
 
@@ -262,16 +273,31 @@ class _Search:
     """
 
     def __init__(self, recipe: Recipe, parts: FinishedOrganisms) -> None:
-        self.recipe, self.parts, self.settings = recipe, parts, recipe.search
+        self.recipe, self.parts = recipe, parts
         self.cells = recipe.cells
+        draws = recipe.search.draws
+        self.epochs = {spec.epochs for cell in self.cells for spec in cell.tried(1.0, draws)}
+        self.settings = recipe.search.without_repetitions(max(self.epochs))
         self.candidates = [recipe.search.candidates_of(cell.spec) for cell in self.cells]
-        self.rungs = range(recipe.search.rungs)
+        self.rungs = range(self.settings.rungs)
         every = [s for rung in self.rungs for s in self.specs(rung, self.candidates)]
         self.everything = Recipe(recipe.name, tuple(_once(every)), KEPT)
         self.trials: list[Trial] = []
         self.grounds: dict[str, _Ground] = {}
         self.ended: dict[str, Path] = {}
         self.done_work = 0.0
+
+    @property
+    def remark(self) -> str:
+        """Which rungs of the recipe are left out, and why; empty if none are."""
+        asked, left = self.recipe.search.rungs, self.settings.rungs
+        if left == asked:
+            return ""
+        return (
+            f"the recipe's {max(self.epochs)} epochs do not give {asked} rungs of different "
+            f"lengths at eta = {self.settings.eta}; those that would repeat the next one's "
+            f"training are left out, and there are {left}"
+        )
 
     def first(self, rung: int) -> list[list[Candidate]]:
         """Return as many candidates of each cell as take part in a rung."""
@@ -312,27 +338,29 @@ class _Search:
         ]
 
     def of(self, cell: Cell, candidate: Candidate, rung: int) -> list[OrganismSpec]:
-        """Return the organisms of one candidate in a rung, one for each seed."""
-        spec = cell.spec
-        settings = dict(spec.settings)
-        settings["rule"] = {**settings["rule"], **candidate.settings}
-        settings["training"] = {**settings["training"], "validation": self.settings.validation}
-        return [
-            replace(
+        """Return the organisms of one candidate in a rung.
+
+        They are one for each seed, of draws one for each seed and drawn setting.
+        """
+        found = []
+        seeds = self.settings.seeds if rung == self.rungs[-1] else 1
+        for spec in cell.tried(candidate.learning_rate, self.settings.draws):
+            settings = dict(spec.settings)
+            settings["rule"] = {**settings["rule"], **candidate.settings}
+            settings["training"] = {**settings["training"], "validation": self.settings.validation}
+            spec = replace(
                 spec,
-                learning_rate=candidate.learning_rate,
-                model_seed=seed,
-                data_seed=0,
                 epochs=self.settings.epochs(rung, spec.epochs),
                 checkpoints=CHECKPOINTS,
                 settings=settings,
             )
-            for seed in range(self.settings.seeds if rung == self.rungs[-1] else 1)
-        ]
+            found += [_with_seed(cell, spec, seed) for seed in range(seeds)]
+        return found
 
     def check(self) -> None:
         """Refuse what cannot be trained, and training data that are too few; no test data count."""
-        some = [self.of(c, e[0], 0)[0] for c, e in zip(self.cells, self.candidates, strict=True)]
+        firsts = zip(self.cells, self.candidates, strict=True)
+        some = [spec for cell, each in firsts for spec in self.of(cell, each[0], 0)]
         check_combinations(replace(self.everything, specs=tuple(some)))
         check_data(some)
         for spec in some:
@@ -389,7 +417,8 @@ class _Search:
                 [t.candidate for t in mine if not t.diverged] + waiting[len(mine) :]
                 for mine, waiting in zip(now, ranked, strict=True)
             ]
-        found = [_found(cell, mine) for cell, mine in zip(self.cells, tried[-1], strict=True)]
+        last = zip(self.cells, tried[-1], strict=True)
+        found = [replace(_found(*each), spread=self.settings.spread) for each in last]
         for rung, now in enumerate(tried):
             for i, mine in enumerate(now):
                 went_on = [t.candidate for later in tried[rung + 1 :] for t in later[i]]
@@ -452,31 +481,46 @@ class _Search:
     def _trial(self, cell: Cell, candidate: Candidate, rung: int) -> Trial:
         """Return how a candidate did."""
         specs = self.of(cell, candidate, rung)
-        ground = self.ground(specs[0])
+        grounds = [self.ground(spec) for spec in specs]
+        examples = min(ground.examples for ground in grounds)
         parts = [read_part(self.parts.file(spec)) for spec in specs]
         diverged = any(meta["diverged"] for meta, _ in parts)
         performance = loss = low = high = float("nan")
         if not diverged:
             performance = float(np.mean([arrays["performance"][-1] for _, arrays in parts]))
             loss = float(np.mean([arrays["loss"][-1] for _, arrays in parts]))
-            right = round(performance * ground.examples)
-            low, high = binomtest(right, ground.examples).proportion_ci(method="wilson")
+            right = round(performance * examples)
+            low, high = binomtest(right, examples).proportion_ci(method="wilson")
+        seeds = self.settings.seeds if rung == self.rungs[-1] else 1
+        learned = [g.learned(arrays) for g, (_, arrays) in zip(grounds, parts, strict=True)]
+        of_each = [all(learned[i : i + seeds]) for i in range(0, len(learned), seeds)]
+        updates = [
+            s.epochs * (g.train // s.batch_size) for s, g in zip(specs, grounds, strict=True)
+        ]
         return Trial(
             cell,
             candidate,
             rung=rung + 1,
-            epochs=specs[0].epochs,
-            updates=specs[0].epochs * (ground.train // specs[0].batch_size),
+            epochs=max(spec.epochs for spec in specs),
+            updates=max(updates),
             seeds=len(specs),
             performance=performance,
             low=float(low),
             high=float(high),
-            examples=ground.examples,
+            examples=examples,
             loss=loss,
             diverged=diverged,
-            learned=not diverged and all(ground.learned(a) for _, a in parts),
+            # A setting that was drawn may be one that no rate suits.
+            learned=not diverged and 2 * sum(of_each) > len(of_each),
             edges=edges(candidate, self.candidates[self.cells.index(cell)]),
         )
+
+
+def _with_seed(cell: Cell, spec: OrganismSpec, seed: int) -> OrganismSpec:
+    """Return an organism with a seed; a draw keeps its number."""
+    if cell.draws is None:
+        return replace(spec, model_seed=seed, data_seed=0)
+    return replace(spec, data_seed=seed)
 
 
 def _once(specs: Sequence[OrganismSpec]) -> list[OrganismSpec]:

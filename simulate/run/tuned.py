@@ -16,11 +16,24 @@ from tomlkit.items import InlineTable
 
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import UsageError
+from lrplan.simulate.run._values import is_distribution
+from lrplan.simulate.run.distributions import DIGITS, Span
+from lrplan.simulate.run.draws import Draws
 from lrplan.simulate.run.recipe import Cell, Recipe, parse_recipe
-from lrplan.simulate.run.search import DIGITS, Candidate
+from lrplan.simulate.run.search import Candidate, Search
 
 COLUMNS = (
-    *("grid", "rule", "architecture", "task", "batch_size", "learning_rate", "settings", "rung"),
+    *(
+        "grid",
+        "draw",
+        "rule",
+        "architecture",
+        "task",
+        "batch_size",
+        "learning_rate",
+        "settings",
+        "rung",
+    ),
     *("epochs", "updates", "seeds", "performance", "low", "high", "validation_examples", "loss"),
     *("diverged", "learned", "outcome", "edges"),
 )
@@ -39,9 +52,9 @@ class Trial:
     rung : int
         From 1.
     epochs, updates : int
-        How long it trained.
+        How long it trained; where that is drawn, the longest.
     seeds : int
-        Organisms that were trained.
+        Organisms that were trained: of drawn settings as many for each.
     performance : float
         Mean share of the validation examples that are judged rightly at the end; NaN if it
         diverged.
@@ -54,7 +67,7 @@ class Trial:
     diverged : bool
         Whether any of the organisms did.
     learned : bool
-        Whether all of them learned.
+        Whether all of them learned; of drawn settings, whether those of more than half did.
     outcome : {"kept", "dropped", "chosen"}
         Whether it went into the next rung; in the last, whether it was chosen.
     edges : mapping of str to {"lowest", "highest"}
@@ -78,11 +91,18 @@ class Trial:
     edges: Mapping[str, str] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
-        """Return plain values by `COLUMNS`."""
-        spec = self.cell.spec
-        settings = {**spec.settings["rule"], **self.candidate.settings}
+        """Return plain values by `COLUMNS`; what differs between draws is None, or left out."""
+        cell, spec = self.cell, self.cell.spec
+        settings = dict(self.candidate.settings)
+        numbers: tuple[int | None, ...] = (None, cell.grid + 1)
+        batch_size: int | None = spec.batch_size
+        if cell.draws is None:
+            settings = {**spec.settings["rule"], **settings}
+            numbers = numbers[::-1]
+        elif cell.draws.batch_size.stated() != batch_size:
+            batch_size = None
         values = (
-            *(self.cell.grid + 1, spec.rule, spec.architecture, spec.task, spec.batch_size),
+            *(*numbers, spec.rule, spec.architecture, spec.task, batch_size),
             *(self.candidate.learning_rate, settings, self.rung),
             *(self.epochs, self.updates, self.seeds, self.performance, self.low, self.high),
             *(self.examples, self.loss, self.diverged, self.learned, self.outcome),
@@ -101,24 +121,40 @@ class Statement:
         For what.
     candidate : Candidate or None
         The learning rate and settings; None keeps those of the recipe.
+    spread : float
+        As in `Search`.
     """
 
     cell: Cell
     candidate: Candidate | None
+    spread: float = Search.spread
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """The learning rates: as many as the recipe had, in the same ratios, to three digits.
+        """The learning rates of a grid: as many as there were, in the same ratios, to three digits.
 
         The largest is the candidate's; smaller ones are no nearer to divergence.
         """
-        if self.candidate is None:
+        if self.candidate is None or self.cell.draws is not None:
             return self.cell.rates
         largest, found = max(self.cell.rates), self.candidate.learning_rate
         return tuple(
             found if rate == largest else float(f"{found * rate / largest:.{DIGITS}g}")
             for rate in self.cell.rates
         )
+
+    @property
+    def stated(self) -> Any:
+        """The learning rates as a recipe states them; draws are from a range about the one."""
+        if self.candidate is None:
+            return self.cell.stated
+        if self.cell.draws is None:
+            return replace(self.cell, rates=self.rates).stated
+        found = self.candidate.learning_rate
+        low, high = (
+            float(f"{end:.{DIGITS}g}") for end in (found / self.spread, found * self.spread)
+        )
+        return Span(low, high, "log").stated()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -139,25 +175,36 @@ class Found:
         The one that was chosen in the last rung.
     problem : str
         Why none was; then the recipe keeps its rates.
+    spread : float
+        As in `Search`.
     """
 
     cell: Cell
     trial: Trial | None
     problem: str = ""
+    spread: float = Search.spread
 
     @property
     def statement(self) -> Statement:
         """What the recipe is to state."""
-        return Statement(self.cell, None if self.trial is None else self.trial.candidate)
+        candidate = None if self.trial is None else self.trial.candidate
+        return Statement(self.cell, candidate, self.spread)
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """The learning rates for the recipe, as `Statement.rates`."""
+        """The learning rates for a grid, as `Statement.rates`."""
         return self.statement.rates
 
     @property
+    def stated(self) -> Any:
+        """The learning rates as the recipe is to state them, as `Statement.stated`."""
+        return self.statement.stated
+
+    @property
     def settings(self) -> dict[str, Any]:
-        """The settings of the rule for the recipe."""
+        """The settings of the rule for the recipe; of draws those that were found."""
+        if self.cell.draws is not None:
+            return {} if self.trial is None else dict(self.trial.candidate.settings)
         return self.statement.settings
 
     @property
@@ -209,10 +256,14 @@ def check_statable(recipe: Recipe, candidates: Sequence[Sequence[Candidate]]) ->
     ------
     UsageError
         If organisms of several grids differ in nothing but what is searched, and so would be one
-        if the same is found for both; or if several rates of a grid would be one at three digits.
+        if the same is found for both; if several rates of a grid would be one at three digits; or
+        if a setting is searched that is drawn.
     """
     _refuse_alike(recipe)
     for cell, mine in zip(recipe.cells, candidates, strict=True):
+        if cell.draws is not None:
+            _refuse_drawn(cell, cell.draws, recipe.search.rules.get(cell.spec.rule, {}))
+            continue
         for candidate in mine:
             rates = Statement(cell, candidate).rates
             if len(set(rates)) < len(rates):
@@ -222,24 +273,36 @@ def check_statable(recipe: Recipe, candidates: Sequence[Sequence[Candidate]]) ->
                     f"be {list(rates)}, at {DIGITS} digits. Take rates that lie further apart"
                 )
     # All else that could go wrong in writing goes wrong now.
-    recipe_text(
-        recipe,
-        [Statement(cell, mine[0]) for cell, mine in zip(recipe.cells, candidates, strict=True)],
-    )
+    stated = []
+    for cell, mine in zip(recipe.cells, candidates, strict=True):
+        largest = max(mine, key=lambda candidate: candidate.learning_rate)
+        stated.append(Statement(cell, largest, recipe.search.spread))
+    recipe_text(recipe, stated)
+
+
+def _refuse_drawn(cell: Cell, draws: Draws, searched: Iterable[str]) -> None:
+    """Refuse to search for one value of a setting that is to have many."""
+    for setting in searched:
+        if draws.is_drawn(setting, cell.place):
+            raise UsageError(
+                f"{_place(cell)}: {setting} is drawn, and searched in [tune]: of the two leave out "
+                "one"
+            )
 
 
 def _refuse_alike(recipe: Recipe) -> None:
     """Refuse organisms of several grids that only what is searched tells apart."""
     rates: dict[tuple[str, str, str], int] = {}
-    for cell in recipe.cells:
+    grids = [cell for cell in recipe.cells if cell.draws is None]
+    for cell in grids:
         key = _combination(cell.spec)
         rates[key] = max(rates.get(key, 0), len(cell.rates))
-    alike = Counter(_but_for_what_is_searched(spec, recipe) for spec in recipe.specs)
-    for spec in recipe.specs:
+    alike = Counter(_but_for_what_is_searched(spec, recipe) for spec in recipe.of_grids)
+    for spec in recipe.of_grids:
         key = _combination(spec)
         # Within one grid there is one for each of its rates.
         if alike[_but_for_what_is_searched(spec, recipe)] > rates[key]:
-            cells = [cell for cell in recipe.cells if _combination(cell.spec) == key]
+            cells = [cell for cell in grids if _combination(cell.spec) == key]
             searched = ["learning_rate", *recipe.search.rules.get(spec.rule, {})]
             raise UsageError(
                 f"{', '.join(key)} stands in the grids "
@@ -261,7 +324,8 @@ def _but_for_what_is_searched(spec: OrganismSpec, recipe: Recipe) -> str:
 
 
 def _place(cell: Cell) -> str:
-    return f"{', '.join(_combination(cell.spec))} of grid {cell.grid + 1}"
+    table = "grid" if cell.draws is None else "draw"
+    return f"{', '.join(_combination(cell.spec))} of {table} {cell.grid + 1}"
 
 
 def tuned_text(recipe: Recipe, found: Sequence[Found]) -> str:
@@ -273,33 +337,46 @@ def recipe_text(recipe: Recipe, found: Sequence[Statement]) -> str:
     """Return a recipe's text with other rates and settings; comments and order stay.
 
     Learning rates go into ``[grid.learning_rate]``, settings that were searched into
-    ``[grid.rules.NAME]``.
+    ``[grid.rules.NAME]``; those of draws into the like of ``[draw]``.
     """
     document = tomlkit.parse(recipe.text)
-    grids = document["grid"]
-    for i, grid in enumerate(grids if isinstance(grids, list) else [grids]):
-        here = [f for f in found if f.cell.grid == i]
-        _state(grid, "learning_rate", _rates(here))
-        for rule in dict.fromkeys(f.cell.spec.rule for f in here):
-            searched = recipe.search.rules.get(rule, {})
-            settings = _settings([f for f in here if f.cell.spec.rule == rule], searched)
-            if settings:
-                _state(_table_in(grid, "rules", super_table=True), rule, settings)
+    for i, table in enumerate(_tables(document, "grid")):
+        here = [f for f in found if f.cell.draws is None and f.cell.grid == i]
+        _state_all(table, here, recipe.search)
+    for i, table in enumerate(_tables(document, "draw")):
+        here = [f for f in found if f.cell.draws is not None and f.cell.grid == i]
+        _state_all(table, here, recipe.search)
     text = tomlkit.dumps(document)
     written = parse_recipe(text).cells
-    if [(c.rates, dict(c.spec.settings["rule"])) for c in written] != [
-        (f.rates, f.settings) for f in found
+    if [(c.stated, dict(c.spec.settings["rule"])) for c in written] != [
+        (f.stated, f.settings) for f in found
     ]:
         raise RuntimeError("the recipe that was written does not state what was found")
     return text
 
 
+def _tables(document: Any, name: str) -> list[Any]:
+    """Return the grids or draws of a document."""
+    tables = document.get(name, [])
+    return list(tables) if isinstance(tables, list) else [tables]
+
+
+def _state_all(table: Any, found: Sequence[Statement], search: Search) -> None:
+    """Put what was found into a grid, or into draws."""
+    _state(table, "learning_rate", _rates(found))
+    for rule in dict.fromkeys(f.cell.spec.rule for f in found):
+        mine = [f for f in found if f.cell.spec.rule == rule]
+        settings = _settings(mine, search.rules.get(rule, {}))
+        if settings:
+            _state(_table_in(table, "rules", super_table=True), rule, settings)
+
+
 def _rates(found: Sequence[Statement]) -> dict[str, Any]:
-    """Return the learning rates of one grid, by rule."""
+    """Return the learning rates of one grid, or of draws, by rule."""
     out = {}
     for rule in dict.fromkeys(f.cell.spec.rule for f in found):
         mine = [f for f in found if f.cell.spec.rule == rule]
-        out[rule] = _by_place(mine, [_one_or_list(f.rates) for f in mine])
+        out[rule] = _by_place(mine, [f.stated for f in mine])
     return out
 
 
@@ -315,7 +392,7 @@ def _settings(found: Sequence[Statement], searched: Iterable[str]) -> dict[str, 
 
 def _state(parent: Any, name: str, values: Mapping[str, Any]) -> None:
     """Put values into the table `name` of a TOML table; what else it holds stays."""
-    new = not isinstance(parent.get(name), dict)
+    new = not _is_table(parent.get(name))
     table = _table_in(parent, name)
     for key, value in values.items():
         table[key] = _item(value)
@@ -325,7 +402,7 @@ def _state(parent: Any, name: str, values: Mapping[str, Any]) -> None:
 
 def _table_in(parent: Any, name: str, *, super_table: bool = False) -> Any:
     """Return the table `name`, made if there is none; one rate for all rules gives way to it."""
-    if not isinstance(parent.get(name), dict):
+    if not _is_table(parent.get(name)):
         old = parent.pop(name, None)
         inline = isinstance(parent, InlineTable)
         table = tomlkit.inline_table() if inline else tomlkit.table(super_table)
@@ -335,8 +412,9 @@ def _table_in(parent: Any, name: str, *, super_table: bool = False) -> Any:
     return parent[name]
 
 
-def _one_or_list(values: tuple[float, ...]) -> Any:
-    return values[0] if len(values) == 1 else list(values)
+def _is_table(value: Any) -> bool:
+    """Say whether a value is a table, and no distribution."""
+    return isinstance(value, dict) and not is_distribution(value)
 
 
 def _by_place(found: Sequence[Statement], values: Sequence[Any]) -> Any:

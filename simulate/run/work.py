@@ -10,7 +10,7 @@ import torch
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import DataError, LrplanError, UsageError
 from lrplan.simulate.learn.storage import Storage
-from lrplan.simulate.learn.train import pretrain_epochs, stack_key, train
+from lrplan.simulate.learn.train import lasting_settings, pretrain_epochs, stack_key, train
 from lrplan.simulate.network import trial_pass
 from lrplan.simulate.run.pack import part_bytes
 from lrplan.simulate.run.preflight import sized
@@ -102,7 +102,7 @@ def work_of(specs: Sequence[OrganismSpec]) -> dict[str, float]:
     units: dict[Any, int] = {}
     work = {}
     for spec in specs:
-        chosen = {k: spec.settings.get(k) for k in ("architecture", "task")}
+        chosen = (lasting_settings(spec), spec.settings.get("task"))
         key = (spec.architecture, spec.task, repr(chosen))
         network, extent = sized(spec)
         if key not in units:

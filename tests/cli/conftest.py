@@ -17,6 +17,7 @@ import xarray as xr
 
 from lrplan import Design, Interval, Schedule
 from lrplan.tell.forecast import Forecast
+from lrplan.tell.held_out import Told
 from lrplan.tell.verdict import Verdict
 
 COMMAND = [sys.executable, "-m", "lrplan.cli"]
@@ -86,13 +87,28 @@ def plan() -> Forecast:
         design=Design(units=12),
         split="organism",
         accuracy=Interval(0.9, 0.85, 0.95),
+        auc=Interval(0.97, 0.94, 0.99),
         animal=Interval(0.95, 0.9, 0.98),
+        animal_auc=Interval(0.98, 0.96, 1.0),
         bits=Interval(0.5, 0.4, float("nan")),
         held_out={
+            "family": Interval(0.62, 0.5, 0.75),
             "architecture": Interval(0.7, 0.6, 0.8),
             "task": None,
             "hyperparameters": Interval(0.81, 0.7, 0.9),
         },
+        held_out_auc={
+            "family": Interval(0.79, 0.66, 0.9),
+            "architecture": Interval(0.8, 0.7, 0.9),
+            "task": None,
+            "hyperparameters": Interval(0.9, 0.8, 0.95),
+        },
+        families={
+            "knet": Told(8, Interval(0.5, 0.4, 0.6), Interval(0.68, 0.6, 0.75)),
+            "mlp": Told(8, Interval(0.74, 0.6, 0.8), Interval(0.9, 0.8, 0.95)),
+            "resnet": Told(4, why="it lacks adam"),
+        },
+        not_held_out={"task": "the cohort has one task (digits)"},
         confusion=xr.DataArray(
             [[0.75, 0.25], [0.1, 0.9]],
             dims=("true", "predicted"),
@@ -100,6 +116,9 @@ def plan() -> Forecast:
         ),
         pairs=xr.DataArray(
             [[np.nan, 0.9], [0.9, np.nan]], dims=("a", "b"), coords={"a": rules, "b": rules}
+        ),
+        pairs_auc=xr.DataArray(
+            [[np.nan, 0.97], [0.97, np.nan]], dims=("a", "b"), coords={"a": rules, "b": rules}
         ),
         inseparable=[("adam", "sgdm")],
         warnings=["most populations hold\x1b[2J fewer units"],
@@ -126,6 +145,10 @@ def verdict() -> Verdict:
         answer="sgdm",
         reasons=[],
         expected_accuracy=Interval(0.9, 0.85, 0.95),
+        expected_auc=Interval(0.97, 0.94, 0.99),
+        expected_conditions="known",
+        expected_families=[],
+        expected_known=Interval(0.9, 0.85, 0.95),
         expected_held_out=None,
         chance=0.5,
         distance={"value": 0.3, "quantile": 0.6},

@@ -10,6 +10,7 @@ from lrplan.cohort.check import check
 from lrplan.terms import STORED_OBSERVABLES
 
 RULES = {"sgdm", "adam", "feedback_alignment", "information_alignment"}
+FIRST_AND_FINAL = ("first_performance", "final_performance")
 
 
 def test_info_as_json(cli, tiny_cohort_path):
@@ -24,7 +25,10 @@ def test_info_as_json(cli, tiny_cohort_path):
     assert found["bytes"] == sum(
         p.stat().st_size for p in tiny_cohort_path.rglob("*") if p.is_file()
     )
-    assert set(found["final_performance"]["digits"]) == RULES
+    for name in FIRST_AND_FINAL:
+        assert set(found[name]["digits"]) == RULES
+    # The most frequent digit among the 360 that are held out.
+    assert found["chance"]["digits"] == pytest.approx(dict.fromkeys(RULES, 37 / 360))
 
 
 def test_info_as_a_table_shows_performance_by_task_and_rule(cli, tiny_cohort_path):
@@ -33,8 +37,9 @@ def test_info_as_a_table_shows_performance_by_task_and_rule(cli, tiny_cohort_pat
     assert ran.code == 0
     assert ran.out == open_cohort(tiny_cohort_path).summary() + "\n"
     rows = [" ".join(line.split()) for line in ran.out.splitlines()]
-    for rule, share in found["final_performance"]["digits"].items():
-        assert f"{rule} 6 {100 * share:.1f} %" in rows
+    for rule in RULES:
+        shares = [found[k]["digits"][rule] for k in ("chance", *FIRST_AND_FINAL)]
+        assert " ".join(["digits", rule, *(f"{100 * x:.1f} %" for x in shares)]) in rows
     assert max(map(len, ran.out.splitlines())) <= 100
 
 

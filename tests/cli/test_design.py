@@ -26,9 +26,9 @@ def fast(monkeypatch, plan):
     ).rename(units="noise", noise="units")
     calls = []
 
-    def forecast(cohort, design, *, rng, split):
+    def forecast(cohort, design, *, rng, split, shuffle_labels):
         calls.append(design)
-        return replace(plan, design=design, split=split)
+        return replace(plan, design=design, split=split, shuffled=shuffle_labels)
 
     monkeypatch.setattr(lrplan.tell.forecast, "forecast", forecast)
     monkeypatch.setattr(lrplan.tell.sweep, "accuracy_by_units", lambda *a, **k: curve)
@@ -48,7 +48,15 @@ def test_json_is_the_forecast_and_depends_on_the_seed_alone(cli, process, tiny_c
     assert found["design"]["units"] == 12
     for interval in (found["accuracy"], found["held_out"]["hyperparameters"]):
         assert 0 <= interval["low"] <= interval["mean"] <= interval["high"] <= 1
-    assert found["held_out"]["architecture"] is None
+    assert found["held_out"]["architecture"] is found["held_out"]["family"] is None
+    assert found["held_out_auc"]["family"] is None
+    assert found["not_held_out"]["family"] == "the cohort has one family of architectures (mlp)"
+    assert found["families"]["mlp"] == {
+        "organisms": 24,
+        "accuracy": None,
+        "auc": None,
+        "why": "it is the only one",
+    }
     assert all(abs(sum(row) - 1) < 1e-9 for row in found["confusion"]["matrix"])
     assert found["warnings"]
     again = cli(*line, "--quiet")
@@ -60,15 +68,21 @@ def test_table_names_the_condition_of_every_figure(cli, fast, tiny_cohort_path):
     ran = cli("design", "--cohort", tiny_cohort_path, "--units", 12)
     assert ran.code == 0
     lines = [" ".join(line.split()) for line in ran.out.splitlines()]
-    [known] = [i for i, line in enumerate(lines) if line.startswith("known conditions")]
-    assert lines[known : known + 6] == [
-        "known conditions 90.0 % 85.0 to 95.0 %",
-        "... all areas of an animal together 95.0 % 90.0 to 98.0 %",
-        "held-out architecture (a brain is one) 70.0 % 60.0 to 80.0 %",
-        "held-out task - none held out",
-        "held-out hyperparameters 81.0 % 70.0 to 90.0 %",
-        "chance 50.0 %",
+    [first] = [i for i, line in enumerate(lines) if line.startswith("held-out family")]
+    assert lines[first : first + 10] == [
+        "held-out family (a brain is one) 62.0 % 50.0 to 75.0 % 0.79 0.66 to 0.90",
+        "... knet 50.0 % 40.0 to 60.0 % 0.68 0.60 to 0.75",
+        "... mlp 74.0 % 60.0 to 80.0 % 0.90 0.80 to 0.95",
+        "... resnet - not held out -",
+        "held-out architecture 70.0 % 60.0 to 80.0 % 0.80 0.70 to 0.90",
+        "held-out task - none held out -",
+        "held-out hyperparameters 81.0 % 70.0 to 90.0 % 0.90 0.80 to 0.95",
+        "known conditions 90.0 % 85.0 to 95.0 % 0.97 0.94 to 0.99",
+        "... all areas of an animal together 95.0 % 90.0 to 98.0 % 0.98 0.96 to 1.00",
+        "chance 50.0 % 0.50",
     ]
+    told = " ".join(ran.out.split())
+    assert "(a brain is one): 50.0 to 75.0 % are told right (95% interval; mean 62.0 %)" in told
     assert "0.50 of 1.00 bits" in ran.out
     assert "cannot separate: adam and sgdm" in ran.out
     assert "Warning: most populations hold?[2J fewer units" in ran.out
@@ -80,6 +94,13 @@ def test_table_names_the_condition_of_every_figure(cli, fast, tiny_cohort_path):
 def test_a_split_that_leaks_is_labelled(cli, fast, tiny_cohort_path):
     ran = cli("design", "--cohort", tiny_cohort_path, "--units", 12, "--split", "layer")
     assert "leaks" in ran.out
+
+
+def test_shuffled_labels_are_labelled(cli, fast, tiny_cohort_path):
+    line = ("design", "--cohort", tiny_cohort_path, "--units", 12)
+    said = "Labels were shuffled between organisms, as a control."
+    assert said in cli(*line, "--shuffle-labels").out.splitlines()
+    assert said not in cli(*line).out
 
 
 def test_every_option_reaches_the_design(cli, fast, tiny_cohort_path):
@@ -191,23 +212,37 @@ def test_a_notebook_shows_a_forecast_and_runs_nothing_of_its_names(plan, monkeyp
     assert "<script" not in shown and "<i>" not in shown
     assert shown.count("<table>") == shown.count("</table>") == 2
     assert repr(plan) == (
-        "<Forecast from 'starter', 12 units, noise 0.1: accuracy 90.0 % (85.0 to 95.0 %), "
-        "chance 50.0 %>"
+        "<Forecast from 'starter', 12 units, noise 0.1: held-out family 62.0 % (50.0 to 75.0 %), "
+        "known conditions 90.0 % (85.0 to 95.0 %), chance 50.0 %>"
     )
 
 
 def test_accuracies_are_a_table_of_one_row_per_condition(plan):
     table = plan.to_dataframe()
-    assert table.index.tolist() == ["known", "animal", "architecture", "task", "hyperparameters"]
-    assert table.loc["animal"].tolist() == [0.95, 0.9, 0.98, 0.5]
-    assert table.loc["architecture"].tolist() == [0.7, 0.6, 0.8, 0.5]
-    assert table.loc["task"].isna().tolist() == [True, True, True, False]
+    held_out = ["family", "architecture", "task", "hyperparameters"]
+    families = ["family: knet", "family: mlp", "family: resnet"]
+    assert table.index.tolist() == ["known", "animal", *held_out, *families]
+    assert table.loc["animal"].tolist() == [0.95, 0.9, 0.98, 0.5, 0.98, 0.96, 1.0]
+    assert table.loc["family"].tolist() == [0.62, 0.5, 0.75, 0.5, 0.79, 0.66, 0.9]
+    assert table.loc["family: mlp"].tolist() == [0.74, 0.6, 0.8, 0.5, 0.9, 0.8, 0.95]
+    nothing = [True, True, True, False, True, True, True]
+    assert table.loc["task"].isna().tolist() == nothing
+    assert table.loc["family: resnet"].isna().tolist() == nothing
 
 
 def test_what_was_not_tried_is_not_called_impossible(plan):
     """A cohort with several architectures whose rules are not in all of them holds out none."""
     text = replace(plan, held_out={"architecture": None}).summary()
     assert "none held out" in text and "only one" not in text
+
+
+def test_where_no_family_is_held_out_the_headline_says_why(plan):
+    held_out = plan.held_out | {"family": None}
+    why = {"family": "the cohort has one family of architectures (mlp)"}
+    told = " ".join(replace(plan, held_out=held_out, not_held_out=why).summary().split())
+    assert "(a brain is one): -, since the cohort has one family of architectures (mlp);" in told
+    assert "held-out family (a brain is one) - none held out" in told
+    assert repr(replace(plan, held_out=held_out)).count("held-out family") == 0
 
 
 def test_observables_are_asked_for_by_set(cli, fast, tiny_cohort_path):
@@ -225,3 +260,30 @@ def test_observables_that_a_design_cannot_give_are_named(cli, tiny_cohort_path):
     assert "alignment, dissimilarity, geometry can be had" in ran.err
     ran = cli(*line, "--sessions", 1)
     assert ran.code == 2 and "(alignment) need at least 2 sessions, but there are 1" in ran.err
+
+
+def test_areas_reach_the_design(cli, fast, tiny_cohort_path):
+    line = ("design", "--cohort", tiny_cohort_path, "--units", 12, "--areas", "deep,early")
+    ran = cli(*line, "--contrasts", "only")
+    assert ran.code == 0, ran.err
+    assert (fast[0].areas, fast[0].contrasts) == (("early", "deep"), "only")
+    assert "areas early + deep of each animal, their differences only" in " ".join(ran.out.split())
+    ran = cli(*line, "--position", "deep")
+    assert (ran.code, ran.out) == (2, "") and "leave --position out" in ran.err
+
+
+def test_a_reference_reaches_the_design(cli, fast, tiny_cohort_path):
+    line = ("design", "--cohort", tiny_cohort_path, "--units", 12)
+    ran = cli(*line, "--reference", "first", "--reference-sessions", 2)
+    assert ran.code == 0, ran.err
+    assert (fast[0].reference, fast[0].reference_sessions) == ("first", 2)
+    assert "relative to the first 2 sessions" in " ".join(ran.out.split())
+    ran = cli(*line, "--reference", "area:early")
+    assert (ran.code, ran.out) == (2, "") and "--position deep" in ran.err
+
+
+def test_a_reference_that_the_cohort_lacks_is_refused(cli, tiny_cohort_path):
+    line = ("design", "--cohort", tiny_cohort_path, "--units", 12, "--reference", "passive")
+    ran = cli(*line, "--quiet")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "have none" in ran.err and "--reference first" in ran.err

@@ -35,10 +35,10 @@ ALSO = {
     "rules": {"settings", "credit", "optimizer", "learning_rate"},
     "credits": {"settings"},
     "optimizers": {"settings"},
-    "architectures": {"settings", "size"},
+    "architectures": {"family", "settings", "size"},
     "tasks": {"objective", "needs", "settings"},
     "modalities": {"measures", "settings", "about_settings"},
-    "observables": {"degree", "measure", "family"},
+    "observables": {"degree", "measure", "family", "needs"},
     "sets": {"observables", "number"},
 }
 
@@ -74,6 +74,27 @@ def test_a_rule_has_the_settings_of_its_credit_and_its_optimizer(cli):
 def test_the_45_observables_of_the_paper_are_there(cli):
     families = [o["family"] for o in cli("list", "observables", "--json").json()]
     assert [families.count(f) for f in ("weight", "act", "grad")] == [21, 21, 3]
+
+
+def test_observables_say_their_family_and_what_they_need(cli):
+    from lrplan.cli.list_ import _needs_words
+
+    listed = {o["name"]: o for o in cli("list", "observables", "--json").json()}
+    assert listed["act_raw_mean"]["needs"] == {
+        "trajectory": False,
+        "tracked": False,
+        "sessions": 1,
+        "stimuli": 1,
+        "units": 1,
+        "noise": False,
+    }
+    needs = listed["change_turn"]["needs"]
+    assert (needs["tracked"], needs["sessions"], needs["noise"]) == (True, 2, True)
+    lines = [" ".join(line.split()) for line in cli("list", "observables").out.splitlines()]
+    assert "name family summary degree" in lines
+    assert "family measure needs cites" in lines
+    assert "act activity nothing Nayebi et al., NeurIPS 2020" in lines
+    assert _needs_words(needs) == "2 sessions, 2 stimuli, 2 units, tracked units, known noise"
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,23 @@ def test_the_summary_is_what_the_command_prints(cli, scored, verdict, tiny_cohor
     for shown in (verdict, replace(verdict, expected_held_out=verdict.expected_accuracy)):
         scored["verdict"] = shown
         assert cli(*line).out == shown.summary() + "\n"
-    assert "On architectures that it never saw (a brain is one): 90.0 % (85.0" in shown.summary()
+    assert "On architectures that it never saw: 90.0 % (85.0" in shown.summary()
+
+
+def test_what_is_promised_says_under_which_conditions(verdict):
+    assert "Expected accuracy under known conditions: 90.0 % (95% interval" in verdict.summary()
+    unseen = replace(
+        verdict,
+        expected_conditions="held-out family",
+        expected_families=["knet", "mlp", "resnet"],
+        expected_accuracy=replace(verdict.expected_accuracy, mean=0.6, low=0.5, high=0.7),
+    )
+    said = " ".join(unseen.summary().split())
+    assert (
+        "never saw (a brain is one; found out on knet, mlp, resnet): 50.0 to 70.0 % (95% interval; "
+        "mean 60.0 %); chance 50.0 %; area under the curve 0.97 (0.94 to 0.99), chance 0.50."
+    ) in said
+    assert "Under known conditions: 90.0 % (85.0 to 95.0 %)." in said
 
 
 def test_a_notebook_shows_a_verdict(verdict):

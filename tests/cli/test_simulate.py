@@ -42,7 +42,9 @@ def test_a_recipe_becomes_a_cohort_once(process, cli, recipe, tmp_path):
     assert ran.code == 0, ran.err
     found = ran.json()
     assert (found["organisms"], found["trained"], found["diverged"]) == (2, 2, 0)
-    assert ran.err.splitlines() == ["lrplan: training 2 organisms", "lrplan: 2 of 2 organisms"]
+    *told, few = ran.err.splitlines()
+    assert told == ["lrplan: training 2 organisms", "lrplan: 2 of 2 organisms"]
+    assert f"{out} holds fewer than 5 usable organisms of a rule (" in few
     again = cli("simulate", recipe, "--out", out, "--json")
     assert again.code == 0
     assert again.json()["trained"] == 0
@@ -141,7 +143,21 @@ def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(cli, recipe, tmp_pat
     assert ran.out.startswith("small: 2 organisms, 0 of them finished\n")
     assert "Data of digits: ready" in ran.out
     assert "Disk: about " in ran.out
+    few = "small has fewer than 5 organisms of a rule (1 of sgdm, 1 of adam)"
+    assert few in ran.err
     assert [p.name for p in tmp_path.iterdir()] == [recipe.name]
+    seeds = recipe.read_text().replace("[training]", "model_seed = [0, 1, 2, 3, 4]\n[training]")
+    recipe.write_text(seeds)
+    assert "fewer than" not in cli(*arguments).err
+
+
+def test_a_factor_of_many_values_is_told_by_its_range():
+    from lrplan.cli.simulate import _counts_words
+
+    assert _counts_words({"adam": 4000, "sgdm": 3}) == "adam: 4,000, sgdm: 3"
+    assert _counts_words(dict.fromkeys(range(400), 4)) == "400 values from 0 to 399, 4 of each"
+    counts = {size: size for size in range(16, 1129)}
+    assert _counts_words(counts) == "1,113 values from 16 to 1128, 16 to 1,128 of each"
 
 
 def test_a_dry_run_names_missing_data(cli, recipe, tmp_path, monkeypatch):

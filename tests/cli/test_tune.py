@@ -88,8 +88,8 @@ def test_nothing_found_is_named_and_has_its_exit_code(process, recipe, tmp_path)
     told = " ".join(ran.out.split())
     assert "Nothing was found for sgdm, mlp, digits: all candidates diverged." in told
     assert "feedback_alignment mlp digits 0.1 " in told
-    edge = "feedback_alignment, mlp, digits lies at the edge of the search space: learning_rate the"
-    assert f"{edge} highest that was tried." in told
+    assert "At the edge of the search space, where what lies beyond was not tried" in told
+    assert "feedback_alignment, mlp, digits: learning_rate the highest that was tried" in told
     assert "sgdm = 0.05\n" in out.read_text()
 
 
@@ -138,11 +138,30 @@ def test_a_dry_run_says_what_a_search_takes_and_writes_nothing(cli, recipe, tmp_
     assert found["schema"] == "lrplan.tune.plan/1"
     assert (found["searches"], found["organisms"], found["done"]) == (2, 10, 0)
     assert found["rungs"] == [
-        {"candidates": 6, "organisms": 6},
-        {"candidates": 4, "organisms": 4},
+        {"epochs": [2], "candidates": 6, "organisms": 6},
+        {"epochs": [4], "candidates": 4, "organisms": 4},
     ]
     assert found["work_seconds"] > 0
     ran = cli(*arguments)
-    assert ran.out.startswith("small: 2 rules x architectures x tasks, about 10 organisms")
+    told = "small: rates are searched for 2 combinations of rule, architecture and task; about 10"
+    assert " ".join(ran.out.split()).startswith(f"{told} organisms")
     assert "Data of digits: ready" in ran.out
     assert [p.name for p in tmp_path.iterdir()] == [recipe.name]
+
+
+def test_what_is_at_an_edge_is_said_once_whatever_the_number_of_grids():
+    from types import SimpleNamespace
+
+    from lrplan.cli.tune import _edge_lines
+
+    def found(rule, **edges):
+        spec = SimpleNamespace(rule=rule, architecture="mlp", task="digits")
+        return SimpleNamespace(cell=SimpleNamespace(spec=spec), edges=edges)
+
+    low, high = {"learning_rate": "lowest"}, {"learning_rate": "highest"}
+    every = [found("sgdm", **low), found("sgdm", **low), found("adam"), found("sgdm", **high)]
+    told = list(_edge_lines(SimpleNamespace(on_edge=[f for f in every if f.edges])))
+    assert told[1:] == [
+        "  sgdm, mlp, digits: learning_rate the lowest and learning_rate the highest that was tried"
+    ]
+    assert list(_edge_lines(SimpleNamespace(on_edge=[]))) == []

@@ -208,6 +208,23 @@ def test_nearest_copes_with_case_hyphens_and_nothing_like_it():
     assert nearest("", known) == "known: feedback_alignment, sgdm"
 
 
+def test_of_many_names_a_message_holds_the_nearest_few_and_says_how_to_list_all():
+    known = [f"act_{i:02}" for i in range(30)]
+    told = nearest("act_077", known, listing="lrplan list things")
+    assert told.startswith("nearest: act_07, ")
+    assert told.endswith(" (30 in all: `lrplan list things`)")
+    assert told.count(",") == 2
+    assert nearest("act", known).count(",") == 4
+    few = ", ".join(known[:5])
+    assert nearest("zzz", known) == f"known: {few}, ... (30 in all)"
+
+
+def test_what_lists_all_of_a_registry_exists(registry):
+    from lrplan.cli.list_ import KINDS
+
+    assert registry.group.rpartition(".")[2] in KINDS
+
+
 def test_a_registry_is_generic_over_its_entries():
     registry: Registry[int] = Registry(
         "number", package="lrplan.measure.modalities", group="none.at.all"

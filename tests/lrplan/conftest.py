@@ -73,7 +73,9 @@ def _make_cohort(
     kinds = tuple(rules)
     rules = [r for r in kinds for _ in range(per_rule)]
     n = len(rules)
-    architectures = [architectures[i % 2 % len(architectures)] for i in range(n)]
+    architectures = [
+        architectures[i % max(2, len(architectures)) % len(architectures)] for i in range(n)
+    ]
     tasks = [tasks[i // 2 % 2 % len(tasks)] for i in range(n)]
     rates = [0.02 if i // 4 % 2 else 0.05 for i in range(n)]
     writer = schema.CohortWriter(path, {"name": "made", "recipe": ""})
@@ -130,9 +132,11 @@ def _make_cohort(
     for name, values in (("responses", responses), ("synapses", synapses), ("paired", paired)):
         if name in without:
             continue
-        if bits == 8:
-            for suffix, part in zip(("", "_scale", "_offset"), schema.encode(values), strict=True):
-                writer.write(name, name + suffix, part)
+        if bits in schema.BITS:
+            codes, scale, offset = schema.encode(values, bits)
+            writer.write(name, name, codes, {"bits": bits})
+            writer.write(name, name + "_scale", scale)
+            writer.write(name, name + "_offset", offset)
         else:
             writer.write(name, name, values.astype(np.float16))
     if "observables" not in without:
@@ -158,6 +162,15 @@ def make_cohort() -> Callable[..., Cohort]:
 def separable(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     """Rules whose activity grows at clearly different rates."""
     return _make_cohort(tmp_path_factory.mktemp("cohort") / "separable.zarr", effect=1.0)
+
+
+@pytest.fixture(scope="session")
+def families(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    """As `separable`, of four families with two architectures in one; resnet18 lacks adam."""
+    names = ("knet4", "knet5", "mlp", "alexnet", "resnet18")
+    lost = [i for i in range(15, 30) if i % 5 == 4]
+    path = tmp_path_factory.mktemp("cohort") / "families.zarr"
+    return _make_cohort(path, effect=1.0, per_rule=15, architectures=names, unlearned=lost)
 
 
 @pytest.fixture(scope="session")

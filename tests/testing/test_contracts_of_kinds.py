@@ -249,7 +249,7 @@ def test_an_architecture(monkeypatch, fault, said):
         return Skipping(head, int(np.prod(shape)), **settings)
 
     architecture = Architecture(
-        "tried", build, None, {fault: False}, summary="dense, skipping", cites="a test"
+        "tried", "tried", build, None, {fault: False}, summary="dense, skipping", cites="a test"
     )
     registry = ArchitectureContract.registry
     registry.names()

@@ -2,7 +2,7 @@
 
 One file is one family, computed together from the same values. The registry is a catalogue: a
 family that is added to it changes no result, since whoever takes observables names them, by
-default as the set `STANDARD`. The families of Nayebi et al. (2020) are ``weight`` (21), ``act``
+default as what `default_set` says. The families of Nayebi et al. (2020) are ``weight`` (21), ``act``
 (21) and ``grad`` (3). Those of a population's geometry and of how it changes, the set `GEOMETRY`,
 know the noise of each value and take it off.
 """
@@ -15,11 +15,17 @@ from typing import Any
 
 from lrplan.errors import UsageError
 from lrplan.registry import Registry, nearest
-from lrplan.terms import STORED_OBSERVABLES
+from lrplan.terms import MEASURES, STORED_OBSERVABLES
 
 PAPER = "Nayebi et al., NeurIPS 2020"
-STANDARD = "standard-1"
-"""The set that designs take by default. A better one gets the next number; sets do not change."""
+STANDARD = "standard-2"
+"""What designs take by default, if they can give it. A better set gets the next number; sets do not
+change."""
+STANDARD_UNTRACKED, STANDARD_SINGLE = "standard-2-untracked", "standard-2-single"
+STANDARD_STORED = "standard-1"
+"""The defaults of designs that do not track units, have one session, or take what a cohort stores
+ready-made (and of those that show fewer stimuli than geometry needs)."""
+LEAST_STIMULI = 3
 GEOMETRY = "geometry-1"
 """All observables of geometry and change; `GEOMETRY_UNTRACKED` needs no tracked units."""
 GEOMETRY_UNTRACKED = "geometry-1-untracked"
@@ -215,12 +221,47 @@ _TRACKED = (
     *(f"coupling_{n}" for n in ("rank", "common")),
 )
 _OWN = "lrplan; each family names its sources"
+_GEOMETRY_2 = (
+    "geometry_participation",
+    "geometry_share_first",
+    "geometry_share_third",
+    "geometry_tuned_share",
+    *(f"geometry_{n}_{s}" for n in ("correlation", "lifetime") for s in ("mean", "sd")),
+    "geometry_population_mean",
+)
+_UNTRACKED_2 = (*_GEOMETRY_2, "dissimilarity_first", "dissimilarity_previous")
+_TRACKED_2 = (
+    *(f"change_{n}" for n in ("turn", "persistence", "corr_previous")),
+    *(n for n in _TRACKED if n.startswith(("plasticity", "coupling"))),
+)
+_SYNAPTIC = tuple(n for n in STORED_OBSERVABLES if not n.startswith("act_"))
 
 SETS = {
     s.name: s
     for s in (
         ObservableSet(
-            STANDARD, STORED_OBSERVABLES, "what forecasts and verdicts take by default", PAPER
+            STANDARD,
+            _UNTRACKED_2 + _TRACKED_2,
+            "what forecasts and verdicts take by default",
+            _OWN,
+        ),
+        ObservableSet(
+            STANDARD_UNTRACKED,
+            _UNTRACKED_2 + _SYNAPTIC,
+            "the default where units are not tracked",
+            f"{_OWN}; {PAPER}",
+        ),
+        ObservableSet(
+            STANDARD_SINGLE,
+            _GEOMETRY_2 + _SYNAPTIC,
+            "the default of a single session",
+            f"{_OWN}; {PAPER}",
+        ),
+        ObservableSet(
+            STANDARD_STORED,
+            STORED_OBSERVABLES,
+            "the default of units 'all', and of fewer than three stimuli",
+            PAPER,
         ),
         ObservableSet(
             "nayebi2020", STORED_OBSERVABLES, "the paper's 45 statistics", f"{PAPER}, section 3"
@@ -242,6 +283,34 @@ SETS = {
         ),
     )
 }
+
+
+def default_set(
+    *, tracked: bool, sessions: int | None, stimuli: int | None, stored: bool = False
+) -> str:
+    """Return the name of the set that a design takes if it names no observables.
+
+    Parameters
+    ----------
+    tracked : bool
+        Whether units are the same in all sessions.
+    sessions, stimuli : int or None
+        How many; None is as many as a cohort has.
+    stored : bool, default False
+        Whether observables are taken that a cohort stores ready-made, or the noise is unknown.
+
+    Examples
+    --------
+    >>> default_set(tracked=True, sessions=5, stimuli=None)
+    'standard-2'
+    >>> default_set(tracked=False, sessions=5, stimuli=None)
+    'standard-2-untracked'
+    """
+    if stored or (stimuli is not None and stimuli < LEAST_STIMULI):
+        return STANDARD_STORED
+    if sessions == 1:
+        return STANDARD_SINGLE
+    return STANDARD if tracked else STANDARD_UNTRACKED
 
 
 def families_of(measure: str) -> list[Family]:
@@ -282,7 +351,8 @@ def words_of(asked: Any) -> tuple[str, ...]:
             continue
         known = {o.name for _, o in all_observables()} | set(families.names())
         if word not in known:
-            raise UsageError(f"unknown observable {word!r}; {nearest(word, known | set(SETS))}")
+            told = nearest(word, known | set(SETS), listing="lrplan list observables")
+            raise UsageError(f"unknown observable {word!r}; {told}")
     return words
 
 
@@ -332,8 +402,18 @@ def chosen(words: Sequence[str], measures: Sequence[str]) -> list[tuple[Family, 
             if places:
                 out.append((family, places))
         if len(out) == before:
-            raise UsageError(
-                f"the observables {', '.join(words)} hold none of the measure {measure!r}; add "
-                "some, or leave the measure out"
-            )
+            raise UsageError(_none_of(measure, words, measures))
     return out
+
+
+def _none_of(measure: str, words: Sequence[str], measures: Sequence[str]) -> str:
+    """Say that the words name no observable of a measure, and with which measures they go."""
+    fit = measures_with(words, MEASURES)
+    told = f"the observables {', '.join(words)} are of {' and '.join(fit)}, none of {measure}; "
+    if set(fit) <= set(measures):
+        return told + f"take `--measure {','.join(fit)}`, or name observables of {measure}, too"
+    both = ",".join(m for m in MEASURES if m in {*fit, *measures})
+    return told + (
+        f"take `--measure {','.join(fit)}`, or `--measure {both}` with observables of {measure}, "
+        "too"
+    )

@@ -193,6 +193,13 @@ def test_held_out_cost_is_paired_with_as_many_random_organisms(made):
     assert (data["case_condition"] == "task").all()
 
 
+def test_families_are_held_out_first_where_there_are_several(made):
+    data = ask("held_out", made).dataset
+    assert data["condition"].values[0] == "family"
+    cases = data["case"].values[data["case_condition"].values == "family"]
+    assert cases.tolist() == ["family: knet", "family: mlp"]
+
+
 def test_many_values_of_a_condition_are_held_out_in_ten_groups(made):
     assert ask("held_out", made, condition=["curriculum"]).dataset.sizes["case"] == 10
 

@@ -10,7 +10,7 @@ import pytest
 from lrplan import DataError, open_cohort
 from lrplan.cohort.conditions import conditions, performance, training_start
 from lrplan.cohort.format import CohortWriter
-from lrplan.cohort.settings import family_of, rate_ranks
+from lrplan.cohort.settings import family_of, rank_names, rate_ranks, settings
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,9 @@ from lrplan.cohort.settings import family_of, rate_ranks
         ("ResNet-18", "resnet"),
         ("knet4_lrn", "knet"),
         ("alexnet_lrn", "alexnet"),
+        ("resnet", "resnet"),
+        ("convnet", "knet"),
+        ("resnet_lab", "resnet"),
         ("mlp", "mlp"),
         ("mlpmixer", "mlpmixer"),
         ("my_net2", "my_net2"),
@@ -53,6 +56,45 @@ def test_rates_are_ranked_within_a_rule_architecture_and_task():
     assert ranks.tolist() == [1, 2, 2, 1, 2, 1, 0, 1]
 
 
+def test_rates_that_are_drawn_go_by_thirds_which_rules_share():
+    """A rate of its own for each organism: each would be a setting of its own."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (rule, "mlp", task, rate)
+        for rule, scale in (("adam", 0.001), ("sgdm", 0.1))
+        for task in ("digits", "tones")
+        for rate in scale * np.exp(rng.uniform(-2, 2, 30))
+    ]
+    known = labels(*rows) | {"batch_size": np.tile([32, 64], 60)}
+    names = rank_names(known, known["learning_rate"])
+    for k in range(4):
+        rates, third = (x[30 * k : 30 * (k + 1)] for x in (known["learning_rate"], names))
+        assert [(third == t).sum() for t in ("low", "middle", "high")] == [10, 10, 10]
+        assert rates[third == "low"].max() < rates[third == "middle"].min()
+        assert rates[third == "middle"].max() < rates[third == "high"].min()
+    found = settings(known)
+    assert set(found) == {
+        f"batch {b}, learning rate {t}" for b in (32, 64) for t in ("low", "middle", "high")
+    }
+    known["batch_size"] = rng.integers(16, 512, 120)
+    thirds = ("low", "middle", "high")
+    assert set(settings(known)) <= {f"batch {b}, learning rate {t}" for b in thirds for t in thirds}
+
+
+def test_thirds_are_named_everywhere_or_nowhere():
+    """What is a third in one cell and a rank in another would not compare."""
+    few = [("adam", "mlp", "digits", r) for r in (1, 2, 3, 4)]
+    assert rank_names(labels(*few), labels(*few)["learning_rate"]) is None
+    many = [("sgdm", "mlp", "digits", r) for r in (1, 2, 3, 4, 5)]
+    one = [("sgdm", "knet4", "digits", 7), ("adam", "knet4", "digits", np.nan)]
+    known = labels(*few, *many, *one)
+    assert rank_names(known, known["learning_rate"]).tolist() == [
+        *("low", "middle", "middle", "high"),
+        *("low", "low", "middle", "high", "high"),
+        *("middle", "unknown"),
+    ]
+
+
 @pytest.fixture
 def two_tasks(tmp_path):
     """A cohort whose rates differ between tasks, with one layer for each organism."""
@@ -78,6 +120,7 @@ def two_tasks(tmp_path):
 def test_conditions_of_populations(two_tasks):
     found = conditions(two_tasks, np.array([3, 0]))
     assert {k: v.tolist() for k, v in found.items()} == {
+        "family": ["one", "one"],
         "architecture": ["one", "one"],
         "curriculum": ["batch 32, data seed 1", "batch 64, data seed 0"],
         "task": ["cifar10", "digits"],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lrplan import DataError, UsageError, open_cohort
+from lrplan.cohort import format as schema
 from lrplan.cohort.check import check
 from lrplan.cohort.format import CohortWriter
 from lrplan.cohort.merge import merge
@@ -179,6 +180,34 @@ def test_the_same_organism_twice_is_refused_by_id(separable, tmp_path):
     assert_sound(both)
 
 
+def test_older_cohorts_are_read_and_merge_with_newer_ones(separable, tmp_path, monkeypatch):
+    """Those before codes had other bits than 8, and another order on disk."""
+    monkeypatch.setattr(schema, "CODED", {})
+    old = reformed(separable, tmp_path / "old.zarr", lambda group, name, values: values)
+    monkeypatch.undo()
+    responses = [c.variables["responses", "responses"] for c in (separable, old)]
+    assert [len(r.filters) for r in responses] == [1, 0]
+    assert ["bits" in r.attrs for r in responses] == [True, False]
+    assert_sound(old)
+    parts = [
+        select(cohort, tmp_path / f"{i}.zarr", rule=rules)
+        for i, (cohort, rules) in enumerate(
+            [(old, separable.rules[:1]), (separable, separable.rules[1:])]
+        )
+    ]
+    both = merge(parts, tmp_path / "both.zarr")
+    assert both.variables["paired", "paired"].attrs["bits"] == 8
+    for measure in ("activity", "weights", "paired"):
+        for cohort in (old, both):
+            rows = np.argsort([separable.organism_ids.index(i) for i in cohort.organism_ids])
+            owner = cohort.population_table["organism"].values
+            places = np.concatenate([np.flatnonzero(owner == r) for r in rows])
+            np.testing.assert_array_equal(
+                cohort.read(measure, places, range(5)),
+                separable.read(measure, np.arange(len(owner)), range(5)),
+            )
+
+
 @pytest.mark.parametrize("where", ["responses", "performance", "learning_rate"])
 def test_unequal_organisms_of_one_id_are_never_skipped(make_cohort, tmp_path, where):
     cohort = make_cohort(tmp_path / "a.zarr", effect=1.0, per_rule=2)
@@ -203,6 +232,7 @@ def test_unequal_organisms_of_one_id_are_never_skipped(make_cohort, tmp_path, wh
         ({"stimuli": 5}, "4 x stimulus, 40 x unit in the first"),
         ({"units": 41}, "41 x unit in the second"),
         ({"bits": 16}, "responses/responses is uint8"),
+        ({"bits": 6}, "responses/responses is noted as {'bits': 8} in the first, {'bits': 6}"),
     ],
 )
 def test_cohorts_of_different_forms_are_refused_by_name(

@@ -48,6 +48,23 @@ from lrplan import Design, Schedule, UsageError
         ({"units": "all"}, "noise is 0.1, but units 'all'.*--noise 0"),
         ({"units": "all", "noise": 0, "stimuli": 3}, "stimuli is 3, but units 'all'"),
         ({"units": "all", "noise": 0, "modality": "counts"}, "use the modality 'ideal'"),
+        ({"areas": "top"}, "unknown area 'top'; known: deep, early, middle"),
+        ({"areas": 5}, "areas is 5; expected one to three of early, middle, deep"),
+        ({"areas": ()}, "one to three different areas"),
+        ({"areas": "deep,deep"}, "one to three different areas"),
+        ({"areas": "deep", "position": "deep"}, "areas is deep;.* leave --position out"),
+        ({"areas": "deep", "contrasts": "only"}, "one area and no reference to.*name two or three"),
+        ({"contrasts": "only"}, "one area and no reference"),
+        ({"reference": "pasive"}, "nearest: passive"),
+        ({"reference": "area:top"}, "unknown reference 'area:top'.*area:deep"),
+        ({"reference": 5}, "unknown reference 5"),
+        ({"reference": "area:early"}, "recorded is every population; name another area"),
+        ({"reference": "area:early", "position": "early"}, "recorded is early; name another"),
+        ({"reference": "area:early", "areas": "early,deep"}, "recorded is early and deep"),
+        ({"reference": "passive", "contrasts": "none"}, "there for the differences from it"),
+        ({"reference": "first", "reference_sessions": 0}, "reference_sessions is 0"),
+        ({"reference_sessions": 3}, "reference_sessions is 3, but the reference is None"),
+        ({"contrasts": "olny"}, "nearest: only"),
     ],
 )
 def test_a_design_that_cannot_be_is_refused(changes, said):
@@ -67,6 +84,24 @@ def test_a_design_becomes_json():
     assert json.loads(text)["measure"] == ["activity", "weights"]
     assert json.loads(text)["settings"] == {}
     assert json.loads(text)["schedule"] == {"sessions": 3, "spacing": None, "start": 0}
+
+
+def test_an_area_of_reference_is_recorded_with_the_others():
+    assert Design(reference="area:early", position="deep").recorded_areas == ("deep", "early")
+    both = Design(reference="area:middle", areas="early,deep", contrasts="only")
+    assert (both.recorded_areas, both.reference_area) == (("early", "deep", "middle"), "middle")
+    assert Design(reference="passive").recorded_areas is None
+    assert Design(reference="passive").recorded_reference == "passive"
+    assert Design(reference="first", reference_sessions=3).recorded_reference is None
+
+
+def test_areas_stand_from_early_to_deep_in_whatever_order_they_are_named():
+    design = Design(areas="deep, early")
+    assert design.areas == ("early", "deep") == Design(areas=["early", "deep"]).areas
+    assert {design: 1}[Design(areas=("deep", "early"))] == 1
+    told = json.loads(json.dumps(design.to_json()))
+    assert (told["areas"], told["contrasts"]) == (["early", "deep"], "both")
+    assert Design().to_json()["areas"] is None
 
 
 @pytest.mark.parametrize(

@@ -83,3 +83,22 @@ def test_a_design_says_the_settings_of_its_modality():
     assert "; modality ideal; " in design_line(asked | {"settings": {}})
     told = design_line(asked | {"modality": "dff", "settings": {"rate_hz": 30, "tau_s": 0.25}})
     assert "; modality dff (rate_hz 30, tau_s 0.25); " in told
+
+
+def test_a_design_says_which_areas_are_recorded_together():
+    def told(**asked):
+        return design_line(Design(**asked).to_json())
+
+    assert "area" not in told()
+    assert "; areas early + deep of each animal, and their differences; " in told(
+        areas="early,deep"
+    )
+    assert ", their differences only; " in told(areas="early,deep", contrasts="only")
+    assert "; areas deep of each animal; " in told(areas="deep")
+    assert "reference" not in told() and "relative to" not in told()
+    assert "; relative to the first session; " in told(reference="first")
+    assert "; relative to the first 3 sessions; " in told(reference="first", reference_sessions=3)
+    deep = told(reference="area:early", position="deep", contrasts="only")
+    assert "position deep; relative to the early area only; " in deep
+    assert "passive exposure of the same preparation" in told(reference="passive")
+    assert "passive exposure of another animal" in told(reference="control")

@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 from lrplan import DataError, Design, Recording, Schedule, UsageError, record
+from lrplan.measure.observables import chosen
 from lrplan.measure.observe import observe, observe_cohort
 from lrplan.measure.recording import DIMS
 from lrplan.measure.trajectories import Trajectories
@@ -165,6 +166,33 @@ def test_registering_an_observable_changes_nothing(separable, drift):
 
 
 @pytest.mark.parametrize(
+    ("measures", "asked", "said"),
+    [
+        (
+            ["activity"],
+            ("plasticity",),
+            "plasticity are of weights, none of activity; take `--measure weights`, or "
+            "`--measure activity,weights` with observables of activity, too",
+        ),
+        (
+            ["activity"],
+            ("coupling", "plasticity_turn"),
+            "are of paired and weights, none of activity; take `--measure paired,weights`, or",
+        ),
+        (
+            ["weights", "activity"],
+            ("change",),
+            "are of activity, none of weights; take `--measure activity`, or name observables of",
+        ),
+    ],
+)
+def test_observables_of_another_measure_say_which_to_measure(measures, asked, said):
+    with pytest.raises(UsageError) as raised:
+        chosen(asked, measures)
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
     ("asked", "said"),
     [
         ("act_men", "nearest: act_abs_mean|nearest: act_"),
@@ -180,7 +208,7 @@ def test_observables_that_are_unknown_are_refused(asked, said):
 
 
 def test_a_measure_without_an_observable_is_refused(separable):
-    with pytest.raises(UsageError, match="none of the measure 'weights'"):
+    with pytest.raises(UsageError, match="none of weights"):
         observe_cohort(
             separable, Design(units=9, measure="activity,weights", observables="act"), rng=0
         )

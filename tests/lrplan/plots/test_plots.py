@@ -8,6 +8,7 @@ import pytest
 
 from lrplan import (
     Design,
+    UsageError,
     accuracy_by_noise,
     accuracy_by_units,
     forecast,
@@ -53,9 +54,12 @@ def test_the_confusion_matrix_is_drawn_and_written(results):
 )
 def test_curves_show_accuracy_and_chance(results, which, plot):
     ax = plot(results[which])
-    curve, chance = ax.lines
-    np.testing.assert_array_equal(curve.get_ydata(), results[which]["accuracy"].values.ravel())
+    known, family, chance = ax.lines
+    np.testing.assert_array_equal(known.get_ydata(), results[which]["accuracy"].values.ravel())
+    np.testing.assert_array_equal(family.get_ydata(), results[which]["family"].values.ravel())
     assert set(chance.get_ydata()) == {0.25}
+    without = results[which].drop_vars([n for n in results[which] if n.startswith("family")])
+    assert len(plot(without).lines) == 2
 
 
 def test_curves_go_through_the_chosen_point(results):
@@ -67,10 +71,16 @@ def test_curves_go_through_the_chosen_point(results):
 def test_a_sweep_is_a_heat_map(results):
     ax = plot_sweep(results[1])
     np.testing.assert_array_equal(ax.images[0].get_array(), results[1]["accuracy"].values)
+    ax = plot_sweep(results[1], figure="family_auc")
+    np.testing.assert_array_equal(ax.images[0].get_array(), results[1]["family_auc"].values)
+    with pytest.raises(UsageError, match="nearest: family"):
+        plot_sweep(results[1], figure="families")
 
 
 def test_one_sheet_holds_all_three(results, tmp_path):
     figure = plot_forecast(*results)
     figure.savefig(tmp_path / "f.png")
     assert len(figure.axes) == 4
+    title = figure.get_suptitle()
+    assert f"{results[0].held_out['family']} on held-out families (a brain is one)" in title
     assert (tmp_path / "f.png").stat().st_size > 10_000

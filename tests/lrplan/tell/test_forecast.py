@@ -13,7 +13,7 @@ from lrplan.classifiers.calibrated_forest import calibrated_forest
 from lrplan.classifiers.splits import Splits
 from lrplan.measure.observe import observe_cohort
 from lrplan.randomness import Streams
-from lrplan.tell.forecast import Unseen, cross_predict
+from lrplan.tell.unseen import Unseen, cross_predict
 
 DESIGN = Design(units=20, noise=0.1)
 LIGHT = calibrated_forest({"max_features": ["sqrt"], "trees": [25]})
@@ -54,11 +54,111 @@ def test_shuffled_labels_give_chance(separable):
     assert all(m.bits.mean < 0.1 for m in means)
 
 
+class Centroid(ClassifierMixin, BaseEstimator):
+    """Tells rules by how near their means are; cheap enough for many shuffles."""
+
+    def fit(self, X, y, groups=None):
+        self.classes_ = np.unique(y)
+        self.centre_, self.spread_ = X.mean(axis=0), X.std(axis=0) + 1e-12
+        Z = (X - self.centre_) / self.spread_
+        self.means_ = np.stack([Z[y == k].mean(axis=0) for k in self.classes_])
+        return self
+
+    def predict_proba(self, X):
+        Z = (X - self.centre_) / self.spread_
+        far = ((Z[:, None] - self.means_) ** 2).mean(axis=-1)
+        p = np.exp(far.min(axis=1, keepdims=True) - far)
+        return p / p.sum(axis=1, keepdims=True)
+
+
+def test_shuffled_labels_give_chance_under_every_condition(separable):
+    whole = plan(separable, classifier=Centroid())
+    assert whole.held_out["family"].mean > 0.7 and whole.held_out_auc["family"].mean > 0.9
+    found = [plan(separable, seed=s, shuffle_labels=True, classifier=Centroid()) for s in range(16)]
+    assert abs(np.mean([f.accuracy.mean for f in found]) - 0.25) < 0.07
+    assert abs(np.mean([f.auc.mean for f in found]) - 0.5) < 0.07
+    for name in ("family", "architecture", "task", "hyperparameters"):
+        assert abs(np.mean([f.held_out[name].mean for f in found]) - 0.25) < 0.07
+        assert abs(np.mean([f.held_out_auc[name].mean for f in found]) - 0.5) < 0.07
+
+
+class Constant(ClassifierMixin, BaseEstimator):
+    """Answers the same whatever it is shown."""
+
+    def fit(self, X, y, groups=None):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        return np.tile([0.4, 0.3, 0.2, 0.1], (len(X), 1))
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_classifier_that_always_answers_the_same_is_exactly_at_chance(separable, shuffled):
+    found = plan(separable, classifier=Constant(), shuffle_labels=shuffled)
+    accuracies = [found.accuracy, found.animal, *found.held_out.values()]
+    areas = [found.auc, found.animal_auc, *found.held_out_auc.values()]
+    for chance, intervals in ((0.25, accuracies), (0.5, areas)):
+        assert {(i.low, i.mean, i.high) for i in intervals} == {(chance,) * 3}
+    assert set(found.pairs_auc.values[~np.eye(4, dtype=bool)]) == {0.5}
+
+
+def test_families_are_held_out_and_one_that_lacks_a_rule_is_named(families):
+    found = plan(families)
+    assert list(found.families) == ["alexnet", "knet", "mlp", "resnet"]
+    sound = [found.families[name] for name in ("alexnet", "knet", "mlp")]
+    assert [told.organisms for told in sound] == [12, 24, 12]
+    assert found.held_out["family"].mean == pytest.approx(np.mean([t.accuracy.mean for t in sound]))
+    assert found.held_out_auc["family"].mean == pytest.approx(np.mean([t.auc.mean for t in sound]))
+    assert found.held_out["family"].mean > 0.7 and found.held_out_auc["family"].mean > 0.9
+    lacking = found.families["resnet"]
+    assert (lacking.accuracy, lacking.auc, lacking.why) == (None, None, "it lacks adam")
+    assert any("families resnet (it lacks adam)" in w for w in found.warnings)
+    assert "... resnet - not held out -" in " ".join(found.summary().split())
+
+
+def test_a_single_family_holds_out_none_and_says_so(tmp_path, make_cohort):
+    cohort = make_cohort(
+        tmp_path / "c.zarr", effect=1.0, per_rule=6, architectures=("knet4", "knet5")
+    )
+    found = plan(cohort)
+    assert found.held_out["family"] is found.held_out_auc["family"] is None
+    assert found.held_out["architecture"] is not None
+    assert found.not_held_out == {"family": "the cohort has one family of architectures (knet)"}
+    assert any("one family of architectures (knet); none was held out" in w for w in found.warnings)
+
+
+def test_few_families_are_said_to_be_few(separable):
+    assert any("fewer than 3" in w for w in plan(separable).warnings)
+
+
+def test_conditions_that_hold_out_the_same_are_tried_once(separable, monkeypatch):
+    """Each family of this cohort has one architecture."""
+    import lrplan.tell.forecast as module
+
+    tried = []
+    original = module.cross_predict
+    monkeypatch.setattr(
+        module,
+        "cross_predict",
+        lambda tests, *a, **k: tried.extend(t.purpose for t in tests) or original(tests, *a, **k),
+    )
+    found = plan(separable)
+    assert ("family",) in tried and ("architecture",) not in tried
+    means = [found.held_out[n].mean for n in ("family", "architecture")]
+    assert means[0] == means[1]
+
+
 def test_the_json_is_the_one_of_the_design(separable):
     found = json.loads(json.dumps(plan(separable).to_json(), allow_nan=False))
     assert found["schema"] == "lrplan.forecast/1"
     assert found["chance"] == 0.25
-    assert set(found["held_out"]) == {"architecture", "task", "hyperparameters"}
+    assert list(found["held_out"]) == ["family", "architecture", "task", "hyperparameters"]
+    assert set(found["held_out_auc"]) == set(found["held_out"])
+    assert set(found["families"]) == {"knet", "mlp"}
+    assert found["families"]["mlp"]["organisms"] == 24
+    assert found["not_held_out"] == {}
+    assert found["pairs"]["auc"][0][0] is None and found["pairs"]["accuracy"][1][0] > 0.5
     assert set(found["accuracy"]) == set(found["bits"]) == {"mean", "low", "high"}
     assert found["confusion"]["rules"] == found["cohort"]["rules"] == sorted(separable.rules)
 

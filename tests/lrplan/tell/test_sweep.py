@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from lrplan import Design, Schedule, UsageError, accuracy_by_units, forecast, record, sweep
-from lrplan.classifiers.bagging import out_of_bag_votes
 from lrplan.classifiers.calibrated_forest import calibrated_forest
 from lrplan.measure.observe import observe, observe_cohort, observe_designs
 from lrplan.measure.virtual import draw_key
@@ -138,11 +137,18 @@ def test_with_a_classifier_each_combination_is_a_forecast(separable):
             separable,
             DESIGN.with_(noise=noise),
             rng=np.random.default_rng(3),
-            held_out=False,
             classifier=light,
         )
         at = found.sel(units=20, noise=noise)
-        assert (float(at["accuracy"]), float(at["low"])) == (plan.accuracy.mean, plan.accuracy.low)
+        for name, interval in (
+            ("accuracy", plan.accuracy),
+            ("family", plan.held_out["family"]),
+            ("auc", plan.auc),
+            ("family_auc", plan.held_out_auc["family"]),
+        ):
+            assert float(at[name]) == interval.mean
+            low = "low" if name == "accuracy" else f"{name}_low"
+            assert float(at[low]) == interval.low
 
 
 def test_a_sweep_agrees_with_forecasts(separable):
@@ -155,33 +161,37 @@ def test_a_sweep_agrees_with_forecasts(separable):
 
 
 def test_shuffled_labels_give_chance(separable):
-    means = [
-        float(
-            sweep(
-                separable,
-                DESIGN,
-                units=[40],
-                noise=[0.0],
-                rng=np.random.default_rng(s),
-                shuffle_labels=True,
-            )["accuracy"].squeeze()
+    found = [
+        sweep(
+            separable,
+            DESIGN,
+            units=[40],
+            noise=[0.0],
+            rng=np.random.default_rng(s),
+            shuffle_labels=True,
         )
         for s in range(6)
     ]
-    assert abs(np.mean(means) - 0.25) < 0.06
+    for name, chance in (("accuracy", 0.25), ("family", 0.25), ("auc", 0.5), ("family_auc", 0.5)):
+        assert abs(np.mean([float(f[name].squeeze()) for f in found]) - chance) < 0.06
 
 
-def test_votes_come_from_trees_that_did_not_see_the_organism():
-    """Features that name the organism, and nothing else, must tell nothing of its rule."""
-    organisms = np.repeat([f"o{i:02d}" for i in range(40)], 3)
-    rules = np.repeat(np.tile(["a", "b"], 20), 3)
-    values = np.random.default_rng(0).standard_normal((40, 30))[np.arange(120) // 3]
-    p = out_of_bag_votes(values, rules, organisms, seed=0)
-    np.testing.assert_allclose(p.sum(axis=1), 1)
-    right = np.array(["a", "b"])[p.argmax(axis=1)] == rules
-    assert right.mean() < 0.75
-    again = out_of_bag_votes(values, rules, organisms, seed=0)
-    np.testing.assert_array_equal(p, again)
+def test_families_are_held_out_and_named(families):
+    found = sweep(families, DESIGN, units=[20], noise=[0.1, 5.0], rng=0)
+    assert found["family"].dims == ("units", "noise")
+    assert (found["family_low"] <= found["family"]).all()
+    assert float(found["family"].sel(units=20, noise=0.1)) > 0.7
+    assert float(found["family_auc"].sel(units=20, noise=0.1)) > 0.9
+    said = found.attrs["families"]
+    assert said.startswith("held out: alexnet, knet, mlp; ") and "resnet (it lacks adam)" in said
+    assert "family" not in sweep(families, DESIGN, units=[20], noise=[0.1], rng=0, held_out=False)
+
+
+def test_a_single_family_holds_out_none_and_says_so(tmp_path, make_cohort):
+    cohort = make_cohort(tmp_path / "c.zarr", effect=1.0, per_rule=6, architectures=("mlp",))
+    found = sweep(cohort, DESIGN, units=[20], noise=[0.1], rng=0)
+    assert np.isnan(found["family"]).all() and np.isfinite(found["accuracy"]).all()
+    assert "one family of architectures (mlp); none was held out" in found.attrs["families"]
 
 
 def test_same_seed_same_sweep_on_any_number_of_threads(separable, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 import lrplan
 from lrplan import DataError, UsageError, read_nwb, record_nwb, score
 from lrplan.classifiers.calibrated_forest import calibrated_forest
-from lrplan.tell.verdict import infer_noise
+from lrplan.tell.infer import infer_noise
 
 LIGHT = calibrated_forest({"max_features": ["sqrt"], "trees": [25]})
 
@@ -224,3 +224,26 @@ def test_a_recording_without_activity_is_refused(separable):
     weights = lrplan.record(separable, lrplan.Design(units=9, measure="weights"), rng=0)
     with pytest.raises(DataError, match="no activity"):
         judge(separable, weights.of(animal=separable.organism_ids[0]))
+
+
+def test_with_three_families_the_promise_is_of_a_family_that_was_never_seen(families, tmp_path):
+    organism = families.organism_ids[30]
+    verdict = judge(families, rehearse(families, tmp_path, organism), without=[organism])
+    assert verdict.expected_conditions == "held-out family"
+    assert verdict.expected_families == ["alexnet", "knet", "mlp"]
+    assert verdict.expected_held_out is None
+    assert verdict.expected_accuracy.low > verdict.chance and verdict.expected_auc.low > 0.5
+    assert any("families resnet (it lacks adam)" in w for w in verdict.warnings)
+    found = verdict.to_json()
+    assert found["expected_conditions"] == "held-out family"
+    assert found["expected_accuracy_known"] == verdict.expected_known.to_json()
+
+
+def test_with_fewer_families_a_verdict_says_that_it_is_for_known_conditions(separable, tmp_path):
+    organism = separable.organism_ids[40]
+    verdict = judge(separable, rehearse(separable, tmp_path, organism), without=[organism])
+    assert verdict.expected_conditions == "known"
+    assert verdict.expected_accuracy == verdict.expected_known
+    assert verdict.expected_held_out is not None
+    [said] = [w for w in verdict.warnings if "2 families with all rules (knet, mlp)" in w]
+    assert "known conditions only" in said and "not for a brain" in said

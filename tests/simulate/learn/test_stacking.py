@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from lrplan.simulate.architectures import Head, architectures
 from lrplan.simulate.learn import learning, probes
 from lrplan.simulate.learn.batches import Batches
 from lrplan.simulate.learn.storage import Storage
 from lrplan.simulate.learn.train import build, halves, stack_key, train
+from lrplan.simulate.network import Pass, init_params
 from lrplan.simulate.run.recipe import parse_recipe
 from lrplan.simulate.run.stacks import organism_bytes, stack_size
 from lrplan.simulate.tasks import Data, Task
@@ -119,6 +121,38 @@ def test_settings_of_a_rule_may_differ_within_a_stack():
         assert_alike(one, train([spec], made.storage, precision="float64")[0])
     ends = [one.arrays["synapses"][0, -1] for one in together]
     assert all(not np.allclose(a, b) for i, a in enumerate(ends) for b in ends[:i])
+
+
+def test_how_large_weights_start_may_differ_within_a_stack():
+    made = recipe("mlp", batch=512)
+    base = list(made.specs)[::2]
+
+    def with_gain(spec, gain):
+        its = {**spec.settings["architecture"], "gain": gain}
+        return replace(spec, settings={**spec.settings, "architecture": its})
+
+    specs = [with_gain(s, gain) for s, gain in zip(base, (0.5, 1.0, 2.0, 4.0), strict=True)]
+    assert len({stack_key(s) for s in specs}) == 1
+    check_alone_and_in_company(specs, made.storage)
+
+
+@pytest.mark.parametrize("name", ["mlp", "convnet", "knet4", "alexnet", "resnet"])
+def test_initial_settings_show_in_the_weights_before_training_alone(name):
+    architecture = architectures.get(name)
+    assert architecture.initial == ("gain",)
+    head, small = Head("readout", 3), {"alexnet": {"width": 2}, "resnet": {"width": 2}}
+    settings = architecture.settings | small.get(name, {})
+    one, other = (
+        architecture.build((1, 16, 16), head, **settings | {"gain": gain}) for gain in (1.0, 3.0)
+    )
+    params = init_params(one, np.random.default_rng(0))
+    larger = init_params(other, np.random.default_rng(0))
+    assert any(not np.array_equal(params[k], larger[k]) for k in params)
+    images = torch.from_numpy(np.random.default_rng(1).random((4, 1, 16, 16), dtype=np.float32))
+    tensors = {k: torch.from_numpy(v) for k, v in params.items()}
+    np.testing.assert_array_equal(
+        *(network.forward(Pass(tensors), images).numpy() for network in (one, other))
+    )
 
 
 def test_a_stack_may_have_more_rates_than_parameters():

@@ -102,6 +102,43 @@ def test_each_half_of_a_pretrained_organism_counts_half_of_the_data(tiny_text):
     assert seconds('start = "pretrained"\npretrain_epochs = 20') == (10 + 20) * 11
 
 
+def test_a_network_that_is_not_timed_is_scaled_by_its_multiplications(tiny_text):
+    def recipe(width, depth):
+        text = tiny_text.replace("width = 16", f"width = {width}\ndepth = {depth}")
+        return parse_recipe(text)
+
+    timed, other = recipe(16, 2), recipe(32, 3)
+    stack = list(timed.specs[:1])
+    steps = _Steps("cpu", _extents([*stack, *other.specs], timed.storage), 0.0)
+    steps.measured[_kind(stack)] = (1.0, 1.0)
+    # 8 x 8 pixels, ten classes; two weighted layers and three, besides the readout.
+    assert steps._size(stack) == (3, 64 * 16 + 16 * 16 + 16 * 10)
+    fixed, slope = steps._scaled(list(other.specs[:2]))
+    assert fixed == 2 * 4 / 3
+    assert slope == 2 * (64 * 32 + 2 * 32 * 32 + 32 * 10) / (64 * 16 + 16 * 16 + 16 * 10)
+
+
+def test_a_random_cohort_is_timed_by_some_draws_of_all_rules_and_tasks(monkeypatch):
+    text = """
+[draw]
+count = 30
+rule = ["sgdm", "adam"]
+architecture = "knet4"
+task = ["digits", "shapes"]
+[draw.architectures.knet4]
+channels = [[1], [2], [3], [4], [5], [6]]
+"""
+    made = parse_recipe(text)
+    order = []
+    monkeypatch.setattr(_Steps, "_line", lambda self, stack: order.append(stack[0]) or (0.0, 1.0))
+    steps = _Steps("cpu", _extents(made.specs, made.storage), 60.0)
+    steps.time([[spec] for spec in made.specs])
+    assert {(s.rule, s.task) for s in order[:4]} == {
+        (rule, task) for rule in ("sgdm", "adam") for task in ("digits", "shapes")
+    }
+    assert len(order) == steps.kinds > 4
+
+
 def test_disk_of_the_starter_cohort():
     recipe = read_recipe(RECIPES / "starter.toml")
     found, _ = disk_bytes(recipe.specs, recipe.storage, _extents(recipe.specs, recipe.storage))

@@ -11,6 +11,8 @@ import xarray as xr
 import zarr
 
 from lrplan.cohort import format as schema
+from lrplan.cohort.check import check
+from lrplan.cohort.store import open_cohort
 from lrplan.errors import DataError
 from lrplan.simulate.run.pack import pack, part_bytes, read_part
 
@@ -52,6 +54,24 @@ def test_codes_round_trip_within_half_a_step(kind):
         assert (values == 0).mean() > 0.5
     # Each (population, checkpoint) has a scale of its own.
     assert len(np.unique(scale)) == 12
+
+
+@pytest.mark.parametrize("bits", schema.BITS)
+def test_steps_are_a_share_of_the_standard_deviation(bits):
+    values = np.random.default_rng(0).standard_normal((2, 3, 8, 50)) * [[[[2.0]]], [[[5.0]]]]
+    codes, scale, offset = schema.encode(values, bits)
+    wanted = 8 * values.std(axis=(2, 3)) / 2**bits
+    if bits < 8:
+        np.testing.assert_allclose(scale, wanted, rtol=1e-6)
+    # The range counts where it would not fit into the codes.
+    assert (scale >= wanted * (1 - 1e-6)).all()
+    assert codes.max() < schema.MISSING
+    zero = np.rint(-offset / scale)
+    assert (zero == zero[:, :1]).all()
+    outlier = values.copy()
+    outlier[..., 0, 0] = 1e4
+    back = schema.decode(*schema.encode(outlier, bits))
+    np.testing.assert_allclose(back[..., 0, 0], 1e4, rtol=1e-2)
 
 
 def test_zero_stays_zero_wherever_it_lies():
@@ -169,6 +189,25 @@ def test_one_file_holds_the_same_bytes_each_time(packed, tiny, parts, tmp_path, 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.zarr.zip", "other.zarr.zip"]
     shutil.unpack_archive(one, tmp_path / "unpacked", "zip")
     assert_same_cohort(tmp_path / "unpacked", packed)
+
+
+def test_fewer_bits_take_less_room(tiny, parts, trained, tmp_path):
+    sizes = []
+    for bits in (8, 5):
+        out = tmp_path / f"{bits}.zarr.zip"
+        recipe = replace(tiny, storage=replace(tiny.storage, bits=bits))
+        pack(recipe, parts, out)
+        cohort = open_cohort(out)
+        assert check(out).sound
+        for name in schema.CODED:
+            assert cohort.variables[name, name].attrs["bits"] == bits
+        found = cohort.read("activity", np.arange(cohort.population_table.sizes["population"]), [2])
+        expected = np.concatenate([t.arrays["responses"] for t in trained])[:, 2:]
+        scale = cohort.read_variable("responses", "responses_scale")[:, 2:, None, None]
+        error = np.abs(np.nan_to_num(found - expected))
+        assert (error <= 0.5 * scale + 2**-10 * np.abs(np.nan_to_num(expected)) + 1e-7).all()
+        sizes.append(out.stat().st_size)
+    assert sizes[1] < sizes[0]
 
 
 def test_half_precision_keeps_the_values_themselves(tiny, parts, trained, tmp_path):

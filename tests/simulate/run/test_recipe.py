@@ -249,7 +249,7 @@ MISTAKES = {
     ),
     "local response normalisation of a ResNet": (
         recipe(architecture='"resnet18"', tail="[architectures.resnet18]\nlocal_norm = true"),
-        r"\[architectures.resnet18\]: unknown key 'local_norm'; known: stem, width",
+        r"\[architectures.resnet18\]: unknown key 'local_norm'; known: .*stem, width",
     ),
     "settings that moved into a table": (
         recipe(task='"simclr"', tail="[tasks.simclr]\ngrey = 0.1\nblur = 0\nsmallest_crop = 0.3"),
@@ -289,7 +289,10 @@ MISTAKES = {
     ),
     "storage key": (recipe(tail="[storage]\nunit = 3"), "unknown key 'unit'; nearest: units"),
     "storage units": (recipe(tail="[storage]\nunits = 0"), "units is 0"),
-    "storage bits": (recipe(tail="[storage]\nbits = 12"), "bits is 12; expected 8 or 16"),
+    "storage bits": (
+        recipe(tail="[storage]\nbits = 12"),
+        "bits is 12; expected 4, 5, 6, 7, 8 or 16",
+    ),
     "storage populations": (recipe(tail='[storage]\npopulations = "some"'), "'positions' or 'all'"),
     "more pair stimuli than stimuli": (
         recipe(tail="[storage]\nstimuli = 2\npair_stimuli = 3"),
@@ -489,3 +492,15 @@ def test_a_cell_states_the_rates_at_their_batch_size():
     assert found == [(0, "mlp", 64, (0.3,)), (0, "knet4", 64, (0.1, 0.2))]
     [cell] = parse_recipe(recipe(batch_size="[32, 128]")).cells
     assert (cell.spec.batch_size, cell.rates) == (32, (0.05,))
+
+
+def test_the_contrastive_recipe_of_the_document_is_the_one_in_the_repository():
+    from pathlib import Path
+
+    root = Path(__file__).parents[3]
+    section = (root / "docs" / "tasks.md").read_text().split("`recipes/simclr-shapes.toml`", 1)[1]
+    shown = parse_recipe(section.split("```toml\n", 1)[1].split("```", 1)[0])
+    made = read_recipe(root / "recipes" / "simclr-shapes.toml")
+    assert shown.specs == made.specs
+    assert [spec.rule for spec in made.specs] == ["sgdm", "sgdm", "adam", "adam"]
+    assert all(spec.settings["task"] == {"over": "shapes"} for spec in made.specs)

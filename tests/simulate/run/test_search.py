@@ -133,6 +133,8 @@ def test_rungs_grow_as_candidates_fall():
     s = Search(rungs=3, eta=3)
     assert [s.epochs(rung, 20) for rung in range(3)] == [3, 7, 20]
     assert [s.epochs(rung, 1) for rung in range(3)] == [1, 1, 1]
+    assert [s.without_repetitions(epochs).rungs for epochs in (1, 2, 3, 4, 20)] == [1, 2, 2, 3, 3]
+    assert [s.without_repetitions(3).epochs(rung, 3) for rung in range(2)] == [1, 3]
     assert [s.kept(rung, 27) for rung in range(3)] == [27, 9, 3]
     assert [s.kept(rung, 9) for rung in range(3)] == [9, 3, 2]
     assert [s.kept(rung, 1) for rung in range(3)] == [1, 1, 1]

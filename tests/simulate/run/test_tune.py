@@ -179,7 +179,7 @@ def test_what_all_diverges_is_named_and_keeps_its_rate(here, tmp_path):
 
 
 def test_where_all_diverge_the_next_ones_take_their_place(small, tmp_path, monkeypatch):
-    cell = small.cells[0]
+    cell = replace(small.cells[0], spec=replace(small.cells[0].spec, epochs=9))
     recipe = replace(
         small,
         cells=(cell,),
@@ -372,9 +372,21 @@ def test_a_plan_counts_what_a_search_trains(small, tmp_path):
     found = plan(small, tmp_path / "tuned.toml", **CPU)
     assert found.searches == 4
     assert found.rungs == [(12, 12), (8, 16)]
+    assert (found.epochs, found.remark) == ([[1], [2]], "")
     assert (found.cost.organisms, found.cost.done) == (28, 0)
     assert found.cost.work_s is not None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rungs_that_would_repeat_the_next_ones_training_are_left_out(here, tmp_path):
+    recipe = parse_recipe(SMALL.replace("rungs = 2", "rungs = 4").replace('"digits", ', ""))
+    found = plan(recipe, tmp_path / "tuned.toml", **CPU)
+    assert [len(found.rungs), found.epochs] == [2, [[1], [2]]]
+    assert "2 epochs do not give 4 rungs of different lengths at eta = 3" in found.remark
+    told = []
+    tried = tune(recipe, tmp_path / "tuned.toml", on_note=told.append, **CPU).trials
+    assert told == [found.remark]
+    assert sorted({(t.rung, t.epochs) for t in tried}) == [(1, 1), (2, 2)]
 
 
 def trial(cell, rate, performance, *, learned=True, diverged=False, loss=1.0, settings=()):
