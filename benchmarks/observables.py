@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,9 @@ def streamed(cohort: lrplan.Cohort, chosen: np.ndarray, observables: str, worker
     observed = Observed(cohort, design, chosen, [design.unit_count], [design.noise], [sessions])
     samples = Samples(cohort, design, "activity", chosen, 0)
 
-    def fill(places: np.ndarray) -> None:
-        for place in places:
-            observed.fill(samples, "activity", int(place))
-
+    batches = observed.batches(cohort, "activity", np.arange(len(chosen)))
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(fill, np.array_split(np.arange(len(chosen)), workers)))
+        list(pool.map(partial(observed.fill, samples, "activity"), batches))
 
 
 def per_population(

@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from lrplan.cohort import Cohort
 
 
+TOGETHER_VALUES, TOGETHER_MOST = 160_000, 16
+"""How many values, and of how many populations at most, are taken together."""
+
+
 @dataclass(frozen=True)
 class _Chosen:
     """A family of a measure, and which of its observables are taken."""
@@ -414,33 +418,66 @@ class Observed:
         _check(self._asked, lacking)
         _check_baseline(self._design, min(map(len, self.schedules)))
 
-    def fill(self, samples: Samples, measure: str, place: int) -> None:
-        """Measure one population under all designs and take its observables."""
+    def batches(self, cohort: Cohort, measure: str, order: np.ndarray) -> list[np.ndarray]:
+        """Return populations in groups to `fill` at once, of as many values as caches hold."""
+        shown = 1
+        if measure != "weights":
+            shown = cohort.pair_stimuli if measure == "paired" else cohort.stimuli
+        values = max(self.units) * len(self.noise) * cohort.checkpoints * shown
+        size = max(1, min(TOGETHER_MOST, TOGETHER_VALUES // values))
+        return [order[i : i + size] for i in range(0, len(order), size)]
+
+    def fill(self, samples: Samples, measure: str, places: Sequence[int] | np.ndarray) -> None:
+        """Measure populations under all designs and take their observables.
+
+        Those of one shape are taken together: most steps are about so few numbers that calling them
+        costs more than they do.
+        """
         asked = [a for a in self._asked if a.measure == measure]
         told = any(a.family.needs.noise for a in asked)
         for first, seen in self._checkpoints.items():
-            given = (place, max(self.units), self.noise, seen)
-            if told:
-                both = zip(*samples.measured_with_variance(*given), strict=True)
-                stacked, noise = (_stacked(list(part)) for part in both)
-            else:
-                stacked, noise = _stacked(list(samples.measured(*given))), None
+            measured = [self._measured(samples, int(place), seen, told) for place in places]
             for u, units in enumerate(self.units):
-                recorded = samples.cut(stacked, units, place)
-                variance = None if noise is None else samples.cut(noise, units, place)
-                own = None if variance is None else variance[:, 0]
-                prepared: dict[Any, Any] = {}
-                scales: dict[Any, np.ndarray] = {}
-                for a in asked:
-                    keys, choices = zip(*self._passes(a, first, seen), strict=True)
-                    found = a.compute_choices(recorded, variance, choices, prepared)
-                    for key, observed in zip(keys, found, strict=True):
-                        self._values[key][u, :, place] = observed
-                    if self._design.scaling == "relative":
-                        if a.family.scale not in scales:
-                            scales[a.family.scale] = a.scale(recorded[:, 0], own)
-                        scale = scales[a.family.scale]
-                        self._scales[first, a.family.name][u, :, place] = scale
+                for alike, values, noise in _alike(samples, places, measured, units):
+                    self._take(asked, first, seen, u, alike, values, noise)
+
+    def _measured(
+        self, samples: Samples, place: int, seen: list[int], told: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return a population's values (level, session, ..., unit), and the variance of noise."""
+        given = (place, max(self.units), self.noise, seen)
+        if not told:
+            return _stacked(list(samples.measured(*given))), None
+        values, noise = zip(*samples.measured_with_variance(*given), strict=True)
+        return _stacked(values), _stacked(noise)
+
+    def _take(
+        self,
+        asked: Sequence[_Chosen],
+        first: int,
+        seen: list[int],
+        u: int,
+        places: list[int],
+        values: np.ndarray,
+        variance: np.ndarray | None,
+    ) -> None:
+        """Keep observables of values (population * level, session, ..., unit)."""
+        own = None if variance is None else variance[:, 0]
+        prepared: dict[Any, Any] = {}
+        scales: dict[Any, np.ndarray] = {}
+
+        def by_level(found: np.ndarray) -> np.ndarray:
+            return found.reshape(len(places), len(self.noise), *found.shape[1:]).swapaxes(0, 1)
+
+        for a in asked:
+            keys, choices = zip(*self._passes(a, first, seen), strict=True)
+            found = a.compute_choices(values, variance, choices, prepared)
+            for key, observed in zip(keys, found, strict=True):
+                self._values[key][u][:, places] = by_level(observed)
+            if self._design.scaling == "relative":
+                if a.family.scale not in scales:
+                    scales[a.family.scale] = by_level(a.scale(values[:, 0], own))
+                self._scales[first, a.family.name][u][:, places] = scales[a.family.scale]
 
     def trajectories(self, units: int = 0, noise: int = 0, schedule: int = 0) -> Trajectories:
         """Return the trajectories under one of the designs, by its places in the lists."""
@@ -463,6 +500,27 @@ class Observed:
 def _stacked(levels: Sequence[np.ndarray]) -> np.ndarray:
     """Stack levels of noise, one without a copy."""
     return levels[0][None] if len(levels) == 1 else np.stack(levels)
+
+
+def _alike(
+    samples: Samples,
+    places: Sequence[int] | np.ndarray,
+    measured: Sequence[tuple[np.ndarray, np.ndarray | None]],
+    units: int,
+) -> Iterator[tuple[list[int], np.ndarray, np.ndarray | None]]:
+    """Yield the places of populations of one shape, and their values and variances joined."""
+    groups: dict[tuple[int, ...], list[tuple[int, np.ndarray, np.ndarray | None]]] = {}
+    for place, (values, noise) in zip(map(int, places), measured, strict=True):
+        own = samples.cut(values, units, place)
+        variance = None if noise is None else samples.cut(noise, units, place)
+        groups.setdefault(own.shape, []).append((place, own, variance))
+    for group in groups.values():
+        known = [variance for _, _, variance in group if variance is not None]
+        yield (
+            [place for place, _, _ in group],
+            np.concatenate([own for _, own, _ in group]),
+            np.concatenate(known) if known else None,
+        )
 
 
 def observe_designs(
@@ -518,7 +576,8 @@ def observe_designs(
     def fill() -> None:
         for measure in design.measures:
             samples = Samples(cohort, design, measure, populations, key)
-            in_threads(partial(observed.fill, samples, measure), order)
+            batches = observed.batches(cohort, measure, order)
+            in_threads(partial(observed.fill, samples, measure), batches)
 
     what: dict[str, Sequence[Any]] = {"units": units, "noise": noise, "sessions": sessions}
     keep(observed, fill, cohort=cohort, design=design, populations=populations, key=key, **what)

@@ -21,8 +21,11 @@ LEAST_SIGNAL = 0.01
 LEAST_SHARE = 0.25
 """The same for what takes third or fourth powers, of which noise leaves less."""
 
-ROUNDING = 1e-12
-"""What equal numbers may differ by, as a share of them, since their mean is rounded."""
+ROUNDING, ROUNDING_SINGLE = 1e-12, 1e-6
+"""What equal numbers may differ by, as a share of them, since their mean is rounded.
+
+In double and in single precision.
+"""
 
 
 def namespace(values: Any) -> Any:
@@ -38,6 +41,11 @@ def average(values: Any, axis: int = -1, *, keepdims: bool = False) -> Any:
     return namespace(values).mean(values, axis=axis, keepdims=keepdims)
 
 
+def rounding(values: Any) -> float:
+    """Return what equal numbers of these values' precision may differ by, as a share of them."""
+    return ROUNDING if values.dtype == namespace(values).float64 else ROUNDING_SINGLE
+
+
 def deviations(values: Any) -> tuple[Any, Any]:
     """Return values less their mean over the last axis, and the mean square of that.
 
@@ -47,7 +55,7 @@ def deviations(values: Any) -> tuple[Any, Any]:
     n = values.shape[-1]
     out = values - average(values, axis=-1, keepdims=True)
     square = xp.vecdot(out, out) / n
-    least = ROUNDING**2 / n * xp.vecdot(values, values)
+    least = rounding(values) ** 2 / n * xp.vecdot(values, values)
     return out, xp.where(square > least, square, 0.0)
 
 

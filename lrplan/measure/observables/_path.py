@@ -23,6 +23,7 @@ from lrplan.measure.observables._noise import (
     cosine,
     ratio,
     root,
+    rounding,
     weighed,
 )
 
@@ -114,17 +115,24 @@ def path(
 
     Parameters
     ----------
-    first : array (..., 1, value) of float64
+    first : array (..., 1, value)
         The first session.
-    t : array (..., session, value) of float64
+    t : array (..., session, value)
         Changes since then, as `changed` returns them.
-    v : array (..., session or 1, value or 1) of float64
+    v : array (..., session or 1, value or 1)
         The variance of the noise of each value.
     smooth_squares : array (..., session), optional
         Mean squares of the variances of the noise of changes, from variances that were made smooth;
         by default of those that `v` gives.
+
+    Notes
+    -----
+    Products between sessions are taken in double precision, whatever that of the values: a step is
+    a small difference of them.
     """
     sessions, number = t.shape[-2:]
+    v = v.astype(np.float64, copy=False)
+    wide, start = t.astype(np.float64, copy=False), first.astype(np.float64, copy=False)
     noise = np.broadcast_to(average(v, axis=-1), t.shape[:-1])
     later = np.arange(sessions) > 0
     shared = noise[..., :1, None] * (later[:, None] & later)
@@ -132,15 +140,15 @@ def path(
     w = changed_noise(v, sessions, 1)
     if smooth_squares is None:
         smooth_squares = average(w * w, axis=-1)
-    products = t @ np.swapaxes(t, -1, -2) / number
-    mean = average(t, axis=-1)
+    products = wide @ np.swapaxes(wide, -1, -2) / number
+    mean = average(wide)
     squares = np.diagonal(products, axis1=-2, axis2=-1)
-    kurtosis, skew = _shape(t - mean[..., None], squares, w, smooth_squares)
+    kurtosis, skew = _shape(t - mean[..., None].astype(t.dtype), squares, w, smooth_squares)
     return Path(
         products=products - shared - own,
-        with_first=(t @ np.swapaxes(first, -1, -2))[..., 0] / number + noise[..., :1] * later,
-        square_first=np.vecdot(first, first)[..., 0] / number - noise[..., 0],
-        means=average(first, axis=-1) + mean,
+        with_first=(wide @ np.swapaxes(start, -1, -2))[..., 0] / number + noise[..., :1] * later,
+        square_first=np.vecdot(start, start)[..., 0] / number - noise[..., 0],
+        means=average(start) + mean,
         noise=noise,
         number=number,
         since=np.stack([kurtosis, skew], axis=-1),
@@ -171,7 +179,7 @@ def _shape(
     c2 = c * c
     raw = np.vecdot(c, c) / number
     # Equal changes leave rounding.
-    raw = np.where(raw > ROUNDING**2 * squares, raw, 0)
+    raw = np.where(raw > rounding(c) ** 2 * squares, raw, 0)
     variance = raw - average(w, axis=-1)
     third = np.vecdot(c2, c) / number - 3 * weighed(w, c, 0 * raw, -1)
     fourth = np.vecdot(c2, c2) / number - 6 * weighed(w, c2, raw, -1) + 3 * smooth_squares

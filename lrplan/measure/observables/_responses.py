@@ -17,6 +17,7 @@ from lrplan.measure.observables._noise import (
     average,
     namespace,
     root_mean_square,
+    rounding,
     spread_of,
     transposed,
 )
@@ -131,6 +132,8 @@ class Moments:
         c, what they differ from it.
     noise : Noise
         The variance v of each value's noise.
+    level : array (...)
+        The mean square of the numbers that c is a difference of.
 
     Attributes
     ----------
@@ -142,12 +145,16 @@ class Moments:
         How stimuli spread over units, without the noise.
     """
 
-    def __init__(self, mean: Any, centred: Any, noise: Noise) -> None:
+    def __init__(self, mean: Any, centred: Any, noise: Noise, level: Any) -> None:
         self.mean, self.centred, self.noise = mean, centred, noise
         self.stimuli, self.units = centred.shape[-2:]
+        xp = namespace(centred)
         squares = centred * centred
-        self.gram = centred @ transposed(centred) / self.units
-        self.tuned = over_rows(squares)
+        tuned = over_rows(squares)
+        # What does not differ between stimuli leaves rounding.
+        seen = (average(tuned) > rounding(tuned) ** 2 * level)[..., None]
+        self.tuned = xp.where(seen, tuned, 0.0)
+        self.gram = xp.where(seen[..., None], centred @ transposed(centred) / self.units, 0.0)
         self.tuned_noise = noise.weigh_stimuli(squares, self.tuned)
         self.centred_noise = noise.weigh_stimuli(centred, 0 * mean[..., :1])
         self.spread = spread_of(
@@ -178,28 +185,58 @@ class Responses(Moments):
 
     Attributes
     ----------
-    values, variance : array of float64
-        The same.
+    values, variance : array
+        The same in units of `unit`, in which responses are near 1: what is small beside them is not
+        lost in single precision.
+    unit : array (..., 1, 1, 1) of float64
+        A power of 2, so that no digit changes.
     row_means, row_squares : array (..., stimulus)
         Means over units of responses and of their squares.
     dtype : dtype
-        In which observables are returned.
+        In which observables are returned, and moments are taken.
     """
 
     def __init__(self, values: Any, noise: Any) -> None:
         xp = array_namespace(values)
         self.dtype = values.dtype
-        self.values, self.variance = xp.astype(values, xp.float64), xp.astype(noise, xp.float64)
+        self.unit = _unit(values)
+        self.values = values * xp.astype(1 / self.unit, self.dtype)
+        self.variance = xp.astype(noise / self.unit**2, self.dtype)
         mean = over_rows(self.values)
-        super().__init__(mean, self.values - mean[..., None, :], Noise.of(self.variance))
         self.row_means = over_columns(self.values)
-        self.row_squares = xp.vecdot(self.values, self.values) / self.units
+        self.row_squares = xp.vecdot(self.values, self.values) / values.shape[-1]
+        super().__init__(
+            mean,
+            self.values - mean[..., None, :],
+            Noise.of(self.variance),
+            average(self.row_squares),
+        )
 
     def change(self) -> Moments:
         """Return the moments of changes since the first session."""
         mean = self.mean - self.mean[..., :1, :]
         centred = self.centred - self.centred[..., :1, :, :]
-        return Moments(mean, centred, self.noise.since_first(self.mean.shape[-2]))
+        noise = self.noise.since_first(self.mean.shape[-2])
+        return Moments(mean, centred, noise, average(self.row_squares))
+
+    def in_units(self, observed: Any, degrees: Sequence[int]) -> Any:
+        """Return observables (..., observable), of degrees in the unit, as those of the responses.
+
+        For one session or all; a number stands for all observables.
+        """
+        powers = [self.unit[..., 0] ** d for d in degrees]
+        return observed * namespace(self.unit).concat(powers, axis=-1)
+
+
+def _unit(values: Any) -> Any:
+    """Return a power of 2 near the root mean square of values (..., [session,] stimulus, unit)."""
+    xp = array_namespace(values)
+    square = xp.vecdot(values, values) / values.shape[-1]
+    for axis in range(-1, -min(values.ndim, 3), -1):
+        square = average(square, axis=axis, keepdims=True)
+    square = xp.astype(square[..., None], xp.float64)
+    found = xp.isfinite(square) & (square > 0)
+    return 2.0 ** xp.round(xp.log2(xp.where(found, square, 1.0)) / 2)
 
 
 def scale(values: Any, noise: Any) -> Any:

@@ -41,6 +41,7 @@ OBSERVABLES = (
     Observable("change_with_tuning", 0, "correlation of a unit's change with its first tuning"),
     Observable("change_with_rate", 0, "correlation of a unit's change with its first mean"),
 )
+DEGREES = [o.degree for o in OBSERVABLES]
 
 
 class Changes(NamedTuple):
@@ -52,10 +53,13 @@ class Changes(NamedTuple):
         Of responses.
     since : array (..., session, 5)
         Of each session and the first.
+    size : array (..., 1, 16)
+        By what observables are multiplied.
     """
 
     path: Path
     since: np.ndarray
+    size: np.ndarray
 
 
 def summarise(values: np.ndarray, noise: np.ndarray) -> Changes:
@@ -82,7 +86,7 @@ def of_responses(found: Responses) -> Changes:
         flat_noise(found.variance, found.values.shape[-2:]),
         smooth_squares=since.noise.squares,
     )
-    return Changes(whole_path, np.stack(statistics, axis=-1))
+    return Changes(whole_path, np.stack(statistics, axis=-1), found.in_units(1.0, DEGREES))
 
 
 def _energy(since: Moments) -> Energy:
@@ -138,7 +142,7 @@ def of_summary(found: Changes, places: Sequence[int]) -> np.ndarray:
     for many units.
     """
     since = found.since[..., np.asarray(places), :]
-    return np.concatenate([of_path(found.path, places), since], axis=-1)
+    return np.concatenate([of_path(found.path, places), since], axis=-1) * found.size
 
 
 def compute(values: np.ndarray, noise: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lrplan.measure.observables import Family, Needs, Observable, families
-from lrplan.measure.observables._noise import average, first_and_previous, transposed
+from lrplan.measure.observables._noise import average, first_and_previous, rounding, transposed
 from lrplan.measure.observables._responses import Responses, scale
 
 OBSERVABLES = (
@@ -70,7 +70,7 @@ def of_responses(found: Responses) -> Distances:
     centred = d - average(d, axis=-1, keepdims=True)
     measured = average(centred * centred, axis=-1)
     # Differences of sums leave rounding where all distances are equal.
-    still = measured <= (1e-12 * average(between, axis=-1)) ** 2
+    still = measured <= (rounding(between) * average(between, axis=-1)) ** 2
     measured = np.where(still, 0, measured)
     return Distances(centred, measured - average(spurious, axis=-1), measured)
 
@@ -78,7 +78,8 @@ def of_responses(found: Responses) -> Distances:
 def _between(products: np.ndarray, one: np.ndarray, two: np.ndarray) -> np.ndarray:
     """Return |x_i - x_j|^2 of pairs of rows from their products (..., row, row)."""
     own = np.diagonal(products, axis1=-2, axis2=-1)
-    return own[..., one] + own[..., two] - 2 * products[..., one, two]
+    # In one order in memory, so that sums do not depend on what else is summed.
+    return np.ascontiguousarray(own[..., one] + own[..., two] - 2 * products[..., one, two])
 
 
 def of_summary(found: Distances, places: Sequence[int]) -> np.ndarray:

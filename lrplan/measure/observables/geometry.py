@@ -14,7 +14,6 @@ from array_api_compat import array_namespace
 from lrplan.measure.observables import Family, Needs, Observable, families
 from lrplan.measure.observables._noise import (
     LEAST_SIGNAL,
-    ROUNDING,
     average,
     clipped,
     deviations,
@@ -22,6 +21,7 @@ from lrplan.measure.observables._noise import (
     participation,
     ratio,
     root,
+    rounding,
     transposed,
     variation,
 )
@@ -45,6 +45,7 @@ OBSERVABLES = (
     Observable("geometry_means_skew", 0, "skewness over units of their mean responses"),
     Observable("geometry_tuned_cv", 0, "variation over units of their tuned variance, sd / mean"),
 )
+DEGREES = [o.degree for o in OBSERVABLES]
 
 
 def compute(values: Any, noise: Any) -> Any:
@@ -93,7 +94,7 @@ def of_responses(found: Responses) -> Any:
         *_means(found.mean, mean_noise),
         _tuned_variation(found),
     ]
-    return xp.astype(xp.stack(out, axis=-1), found.dtype, copy=False)
+    return xp.astype(found.in_units(xp.stack(out, axis=-1), DEGREES), found.dtype, copy=False)
 
 
 def _shares(found: Any) -> list[Any]:
@@ -158,7 +159,7 @@ def _covariance(found: Responses) -> Any:
     mean = found.row_means
     out = found.gram + shift[..., None] + shift[..., None, :] + level
     out = out - mean[..., None] * mean[..., None, :]
-    seen = xp.linalg.diagonal(out) > ROUNDING * found.row_squares
+    seen = xp.linalg.diagonal(out) > rounding(out) * found.row_squares
     return xp.where(seen[..., None] & seen[..., None, :], out, 0.0)
 
 

@@ -318,6 +318,54 @@ def test_moments_of_noise_in_parts_are_those_of_noise_written_out(shape):
         np.testing.assert_allclose(moments.noise.squares, np.square(v).mean(axis=(-2, -1)))
 
 
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("name", ["alignment", "change", "dissimilarity", "geometry"])
+def test_single_precision_is_enough_but_for_products_between_sessions(name, size):
+    """Small steps late in learning, large means, in any unit: as in double precision."""
+    rng = np.random.default_rng(0)
+    family = families.get(name)
+    signal = moving("activity", rng) + 3
+    steps = 1e-3 * rng.standard_normal((6, 8, 80)).cumsum(axis=0)
+    values = (size * np.concatenate([signal, signal[-1] + steps])).astype(np.float32)
+    for noise in (0.0, 0.05):
+        variance = np.full((1, 1, 1), (noise * size) ** 2, np.float32)
+        found = family.compute(values, variance)
+        expected = family.compute(values.astype(np.float64), variance.astype(np.float64))
+        assert found.dtype == np.float32
+        for i, o in enumerate(family.observables):
+            np.testing.assert_allclose(
+                found[..., i] / size**o.degree,
+                expected[..., i] / size**o.degree,
+                rtol=2e-3,
+                atol=2e-4,
+                err_msg=o.name,
+            )
+
+
+@pytest.mark.parametrize("name", ["alignment", "change", "dissimilarity", "geometry"])
+def test_what_does_not_differ_between_stimuli_is_not_tuned_by_rounding(name):
+    """In single precision as in double: what is left of equal responses is no geometry."""
+    rng = np.random.default_rng(0)
+    rates = rng.uniform(0, 1, (3, 1, 40)).astype(np.float32)
+    values = np.repeat(rates, 7, axis=1)
+    none = np.zeros((1, 1, 1), np.float32)
+    family = families.get(name)
+    found = family.compute(values, none)
+    expected = family.compute(values.astype(np.float64), none.astype(np.float64))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_populations_are_taken_together_or_alone(make_cohort, tmp_path, monkeypatch):
+    """Also where some hold fewer units; to the last bit."""
+    cohort = make_cohort(tmp_path / "made.zarr", effect=1, per_rule=5, small=4)
+    given = {"key": 3, "populations": np.arange(10)}
+    design = Design(observables=GEOMETRY, units=30, measure=MEASURES)
+    together = observe_designs(cohort, design, **given)
+    monkeypatch.setattr("lrplan.measure.observe.TOGETHER_VALUES", 1)
+    alone = observe_designs(cohort, design, **given)
+    np.testing.assert_array_equal(together.trajectories().values, alone.trajectories().values)
+
+
 # -- the whole road ---------------------------------------------------------------------------
 
 

@@ -23,15 +23,15 @@ def cache(monkeypatch, tmp_path):
 @pytest.fixture
 def filled(monkeypatch):
     """Count the populations that are computed."""
-    places = []
+    found = []
     fill = Observed.fill
 
-    def counted(self, samples, measure, place):
-        places.append(place)
-        return fill(self, samples, measure, place)
+    def counted(self, samples, measure, places):
+        found.extend(places)
+        return fill(self, samples, measure, places)
 
     monkeypatch.setattr(Observed, "fill", counted)
-    return places
+    return found
 
 
 def test_what_is_kept_is_the_same_to_the_bit(separable, cache, filled, monkeypatch):
