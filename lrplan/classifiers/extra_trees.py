@@ -152,7 +152,7 @@ class ExtraTrees(TrajectoryClassifier):
                 voters[~inside] += 1
         # An organism that every tree saw is as likely to be of any class.
         shares = np.where(voters > 0, votes / np.maximum(voters, 1), 1 / classes)
-        return Found({}, _log(shares), [])
+        return Found({"trees": int(self.trees), "leaf": int(self.leaf)}, _log(shares), [])
 
     def _train(self, Z: np.ndarray, index: np.ndarray) -> None:
         """Leave the trees as they are: they were grown on all that a tree sees."""
