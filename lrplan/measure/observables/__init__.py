@@ -221,19 +221,7 @@ _TRACKED = (
     *(f"coupling_{n}" for n in ("rank", "common")),
 )
 _OWN = "lrplan; each family names its sources"
-_GEOMETRY_2 = (
-    "geometry_participation",
-    "geometry_share_first",
-    "geometry_share_third",
-    "geometry_tuned_share",
-    *(f"geometry_{n}_{s}" for n in ("correlation", "lifetime") for s in ("mean", "sd")),
-    "geometry_population_mean",
-)
-_UNTRACKED_2 = (*_GEOMETRY_2, "dissimilarity_first", "dissimilarity_previous")
-_TRACKED_2 = (
-    *(f"change_{n}" for n in ("turn", "persistence", "corr_previous")),
-    *(n for n in _TRACKED if n.startswith(("plasticity", "coupling"))),
-)
+_SINGLE = tuple(n for n in _UNTRACKED if n.startswith("geometry"))
 _SYNAPTIC = tuple(n for n in STORED_OBSERVABLES if not n.startswith("act_"))
 
 SETS = {
@@ -241,19 +229,19 @@ SETS = {
     for s in (
         ObservableSet(
             STANDARD,
-            _UNTRACKED_2 + _TRACKED_2,
+            _UNTRACKED + _TRACKED,
             "what forecasts and verdicts take by default",
             _OWN,
         ),
         ObservableSet(
             STANDARD_UNTRACKED,
-            _UNTRACKED_2 + _SYNAPTIC,
+            _UNTRACKED + _SYNAPTIC,
             "the default where units are not tracked",
             f"{_OWN}; {PAPER}",
         ),
         ObservableSet(
             STANDARD_SINGLE,
-            _GEOMETRY_2 + _SYNAPTIC,
+            _SINGLE + _SYNAPTIC,
             "the default of a single session",
             f"{_OWN}; {PAPER}",
         ),

@@ -504,7 +504,7 @@ def test_the_default_is_what_a_design_can_give(separable, changes, name):
     assert set(found.observables) == {
         n
         for n in SETS[name].observables
-        if n.split("_")[0] in ("geometry", "dissimilarity", "change", "act")
+        if n.split("_")[0] in ("geometry", "alignment", "dissimilarity", "change", "act")
     }
 
 
