@@ -28,7 +28,7 @@ from lrplan.threads import threads
 
 FUNCTIONS = (lambda x: x, np.abs, np.square)
 MEASURES = ("activity", "weights", "paired")
-STREAMED = (STANDARD, GEOMETRY)
+STREAMED = ("nayebi2020", GEOMETRY, STANDARD)
 STATISTICS = {
     "norm": lambda x: np.linalg.norm(x, axis=-1) / np.sqrt(x.shape[-1]),
     "mean": lambda x: np.mean(x, axis=-1),

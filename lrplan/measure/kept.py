@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from lrplan.cache import code_digest, content_digest, open_cache
+from lrplan.errors import DataError
 from lrplan.measure.observables import chosen, words_of
+from lrplan.measure.virtual import usable
 
 if TYPE_CHECKING:
     from lrplan.cohort import Cohort
@@ -34,7 +36,7 @@ def keep(
     *,
     cohort: Cohort,
     design: Design,
-    populations: np.ndarray,
+    asked: np.ndarray,
     key: int,
     **what: Sequence[Any],
 ) -> None:
@@ -49,8 +51,10 @@ def keep(
         Empty arrays, which are filled.
     fill : callable
         Computes them.
-    cohort, design, populations, key
+    cohort, design, key
         As `lrplan.measure.observe.observe_designs` takes them.
+    asked : array of int
+        Its populations, without those that are references.
     **what : sequence
         All else that it depends on, as plain values: units, noise, sessions.
     """
@@ -59,23 +63,23 @@ def keep(
     if (
         cache is None
         or sum(a.nbytes for a in arrays.values()) > LARGEST_BYTES
-        or not np.array_equal(populations, cohort.usable_populations(design.position))
+        or not _whole(asked, cohort, design)
         or not own_code(design)
     ):
         return fill()
     digest = content_digest(cohort.path)
-    asked = {
+    entry = {
         "kind": "observables",
         "code": code_digest(),
         "cohort": digest,
         # As it was opened: its file may be another one by now.
         "opened": cohort.attributes["attributes_sha256"],
         "design": design.to_json(),
-        "populations": hashlib.sha256(populations.astype("<i8").tobytes()).hexdigest(),
+        "populations": hashlib.sha256(asked.astype("<i8").tobytes()).hexdigest(),
         "key": key,
         **what,
     }
-    found = cache.get(asked)
+    found = cache.get(entry)
     if found is not None and _alike(found.arrays, arrays):
         for name, array in arrays.items():
             array[...] = found.arrays[name]
@@ -83,8 +87,16 @@ def keep(
     fill()
     # What was read of files that changed meanwhile is of neither.
     if content_digest(cohort.path) == digest:
-        cache.put(asked, arrays)
+        cache.put(entry, arrays)
     return None
+
+
+def _whole(populations: np.ndarray, cohort: Cohort, design: Design) -> bool:
+    """Return whether these are all populations of a cohort that are fit for the design."""
+    try:
+        return np.array_equal(populations, usable(cohort, design, None))
+    except DataError:
+        return False
 
 
 def own_code(design: Design) -> bool:

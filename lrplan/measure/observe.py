@@ -565,6 +565,7 @@ def observe_designs(
     units = [design.unit_count] if units is None else list(units)
     noise = [design.noise] if noise is None else list(noise)
     schedules = [design.schedule] if schedules is None else list(schedules)
+    asked = populations
     populations, references = with_references(cohort, design, populations)
     check_held(cohort, design.with_(units=min(units) if fewer else max(units)), populations)
     sessions = [s.checkpoints(cohort.checkpoints) for s in schedules]
@@ -580,7 +581,7 @@ def observe_designs(
             in_threads(partial(observed.fill, samples, measure), batches)
 
     what: dict[str, Sequence[Any]] = {"units": units, "noise": noise, "sessions": sessions}
-    keep(observed, fill, cohort=cohort, design=design, populations=populations, key=key, **what)
+    keep(observed, fill, cohort=cohort, design=design, asked=asked, key=key, **what)
     return observed
 
 

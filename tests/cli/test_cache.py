@@ -20,9 +20,9 @@ def made(monkeypatch, plan):
     """Replace the forecast's work by a finished one; return the designs that were forecast."""
     designs = []
 
-    def forecast(cohort, design, *, rng, split):
+    def forecast(cohort, design, *, rng, split, shuffle_labels):
         designs.append(design)
-        return replace(plan, design=design, split=split)
+        return replace(plan, design=design, split=split, shuffled=shuffle_labels)
 
     monkeypatch.setattr(lrplan.tell.forecast, "forecast", forecast)
     return designs
@@ -37,9 +37,16 @@ def test_a_question_asked_again_has_the_same_answer(cli, made, cache, tiny_cohor
     assert again.err == "lrplan: this forecast was kept; LRPLAN_CACHE=off makes it anew\n"
     assert cli(*line, "--json").json() == cli(*line, "--json", "--quiet").json()
     assert len(made) == 1
-    for other in (("--seed", 1), ("--noise", 0.2), ("--split", "layer"), ("--include-unlearned",)):
+    others = (
+        ("--seed", 1),
+        ("--noise", 0.2),
+        ("--split", "layer"),
+        ("--include-unlearned",),
+        ("--shuffle-labels",),
+    )
+    for other in others:
         assert cli(*line, *other).code == 0
-    assert len(made) == 5
+    assert len(made) == 1 + len(others)
 
 
 def test_a_damaged_entry_is_made_anew(cli, made, cache, tiny_cohort_path):
