@@ -22,6 +22,7 @@ Examples:
   lrplan design --units 100 --sessions 5 --untracked --plot forecast.png
   lrplan design --measure activity,weights --json
   lrplan design --areas early,deep --observables geometry-1
+  lrplan design --compare --observables geometry-1
   lrplan design --units all --noise 0 --scaling raw"""
 
 SPLITS = ("organism", "layer")
@@ -120,6 +121,14 @@ def design(
             help="Let organisms swap their rules, as a control: all figures must be at chance.",
         ),
     ] = False,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="Forecast comparisons instead: how often it is seen which of two sides of one "
+            "preparation is more like one rule than like another.",
+        ),
+    ] = False,
     seed: _options.Seed = 0,
     json: _options.Json = False,
     plot: Annotated[
@@ -159,6 +168,10 @@ def design(
     )
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}; {nearest(split, SPLITS)}")
+    if compare and (split != "organism" or plot is not None):
+        raise UsageError(
+            "--compare forecasts no single recordings; leave out --split layer and --plot"
+        )
     if plot is not None:
         check_plot(plot, force=force)
 
@@ -166,6 +179,8 @@ def design(
     from lrplan.tell.kept import Question, find_forecast, keep_forecast
 
     question = Question(cohort, asked, seed, split, include_unlearned, shuffle_labels)
+    if compare:
+        return _show_comparisons(question, json=json, quiet=quiet)
     key = question.key()
     found = find_forecast(key)
     if found is None:
@@ -202,6 +217,26 @@ def _forecast(question: Question, *, quiet: bool) -> Forecast:
         split=question.split,
         shuffle_labels=question.shuffle_labels,
     )
+
+
+def _show_comparisons(question: Question, *, json: bool, quiet: bool) -> None:
+    import numpy as np
+
+    from lrplan import forecast_comparison, open_cohort
+
+    opened = open_cohort(question.cohort, include_unlearned=question.include_unlearned)
+    question.design.schedule.checkpoints(opened.checkpoints)
+    _output.note(f"forecasting comparisons from the cohort {opened.name}", quiet=quiet)
+    found = forecast_comparison(
+        opened,
+        question.design,
+        rng=np.random.default_rng(question.seed),
+        shuffle_labels=question.shuffle_labels,
+    )
+    if json:
+        _output.emit_json(found.to_json())
+    else:
+        _output.show(*found.lines())
 
 
 def save_plot(

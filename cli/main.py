@@ -17,6 +17,7 @@ from lrplan.cli import (
     cache,
     claims,
     cohort,
+    compare,
     design,
     inspect,
     list_,
@@ -59,6 +60,7 @@ app = typer.Typer(name="lrplan", epilog=EPILOG, invoke_without_command=True, **S
 app.command("design", epilog=design.EPILOG)(design.design)
 app.command("inspect", epilog=inspect.EPILOG)(inspect.inspect)
 app.command("score", epilog=score.EPILOG)(score.score)
+app.command("compare", cls=compare.Sides, epilog=compare.EPILOG)(compare.compare)
 app.command("record", epilog=record.EPILOG)(record.record)
 app.command("simulate", epilog=simulate.EPILOG)(simulate.simulate)
 app.command("tune", epilog=tune.EPILOG)(tune.tune)

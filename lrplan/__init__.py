@@ -32,7 +32,9 @@ if TYPE_CHECKING:
         plot_forecast,
         plot_sweep,
     )
+    from lrplan.tell.compare import Comparison, compare
     from lrplan.tell.forecast import Forecast, forecast
+    from lrplan.tell.forecast_comparison import ForecastComparison, forecast_comparison
     from lrplan.tell.intervals import Interval
     from lrplan.tell.sweep import accuracy_by_noise, accuracy_by_units, sweep
     from lrplan.tell.verdict import Verdict, score
@@ -41,9 +43,11 @@ if TYPE_CHECKING:
 # script that only needs Design pay for nothing else.
 _HOME = {
     "Cohort": "cohort",
+    "Comparison": "tell.compare",
     "DataError": "errors",
     "Design": "measure.design",
     "Forecast": "tell.forecast",
+    "ForecastComparison": "tell.forecast_comparison",
     "Interval": "tell.intervals",
     "LrplanError": "errors",
     "Recording": "measure.recording",
@@ -53,8 +57,10 @@ _HOME = {
     "accuracy_by_noise": "tell.sweep",
     "accuracy_by_units": "tell.sweep",
     "analyse": "analyses",
+    "compare": "tell.compare",
     "evaluate_claims": "claims",
     "forecast": "tell.forecast",
+    "forecast_comparison": "tell.forecast_comparison",
     "inspect_nwb": "nwb",
     "join": "measure.recording",
     "open_cohort": "cohort",
@@ -73,9 +79,11 @@ _HOME = {
 
 __all__ = [
     "Cohort",
+    "Comparison",
     "DataError",
     "Design",
     "Forecast",
+    "ForecastComparison",
     "Interval",
     "LrplanError",
     "Recording",
@@ -85,8 +93,10 @@ __all__ = [
     "accuracy_by_noise",
     "accuracy_by_units",
     "analyse",
+    "compare",
     "evaluate_claims",
     "forecast",
+    "forecast_comparison",
     "inspect_nwb",
     "join",
     "open_cohort",
