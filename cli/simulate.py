@@ -243,8 +243,9 @@ def simulate(
         )
     else:
         _output.emit(
-            f"{_output.plain(out)}: {info['organisms']} organisms, {info['diverged']} diverged, "
-            f"{_output.size(info['bytes'])}"
+            f"{_output.plain(out)}: {info['organisms']} organisms, "
+            + (f"{info['passive']} of them passive twins, " if info["passive"] else "")
+            + f"{info['diverged']} diverged, {_output.size(info['bytes'])}"
         )
 
 
@@ -337,7 +338,7 @@ def _dry_run(
     with data_in(data):
         found = estimate(recipe, out, workers=workers, device=device, shard=shard)
     # Of all shards: their organisms come into one cohort.
-    rules = Counter(spec.rule for spec in recipe.specs)
+    rules = Counter(spec.rule for spec in recipe.learners)
     _warn_of_few(rules, f"{recipe.name} has", "organisms", quiet=quiet)
     if json:
         networks = [

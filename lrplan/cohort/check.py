@@ -27,9 +27,12 @@ from lrplan.cohort.integrity import (
     several_sizes,
     wrong_dimensions,
 )
+from lrplan.cohort.references import PASSIVE, conditions_of, preparations_of
 from lrplan.terms import POSITIONS
 from lrplan.texts import Line, counted, size, table, text
 
+TWINS_SHARE = (*CATEGORIES, "batch_size", "learning_rate", "model_seed", "data_seed")
+"""Labels of an organism under passive exposure that are those of its learning twin."""
 WHOLE_BLOCK = 32
 """Rows that are looked at together."""
 
@@ -324,6 +327,7 @@ class _Reading:
         specs = self.tables.get(("organisms", "spec"))
         if specs is not None and len(specs) == len(ids):
             self.specs(ids, specs)
+            self.twins(ids, specs)
         diverged = self.tables.get(("organisms", "diverged"))
         if diverged is not None and (n := int((diverged != 0).sum())):
             some = first_few(ids[: len(diverged)][diverged[: len(ids)] != 0])
@@ -392,6 +396,36 @@ class _Reading:
                 f"organisms/{name}",
                 f"{len(found)} organisms have another in their spec: {first_few(found)}",
             )
+
+    def twins(self, ids: np.ndarray, specs: np.ndarray) -> None:
+        """Count organisms under passive exposure, and compare them with their learning twins."""
+        try:
+            settings = [dict(json.loads(str(told)).get("settings", {})) for told in specs]
+        except (ValueError, AttributeError, TypeError):
+            return  # said of the specs
+        names = [str(i) for i in ids]
+        preparations = preparations_of(settings, names)
+        passive = np.flatnonzero(conditions_of(settings) == PASSIVE)
+        if not passive.size:
+            return
+        where = "organisms/spec"
+        self.remark(where, f"{passive.size} organisms were under passive exposure: references")
+        place = {name: i for i, name in enumerate(names)}
+        twin = {int(i): place[p] for i in passive if (p := str(preparations[i])) in place}
+        if alone := [names[i] for i in passive if i not in twin]:
+            some = first_few(alone)
+            self.remark(where, f"of {len(alone)} of them the learning twin is not here: {some}")
+        for name in TWINS_SHARE:
+            table = self.tables.get(("organisms", name))
+            if table is None or len(table) != len(ids):
+                continue
+            unlike = [names[i] for i, j in twin.items() if table[i] != table[j]]
+            if unlike:
+                self.fault(
+                    f"organisms/{name}",
+                    f"{len(unlike)} passive organisms have another than their learning twin: "
+                    f"{first_few(unlike)}",
+                )
 
     def populations(self) -> None:
         """Check which organism each population belongs to."""

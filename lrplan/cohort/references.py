@@ -83,3 +83,31 @@ def references_of(
             draw = keyed_rng("reference", str(preparations[owner])).random()
             found[population] = own[int(draw * len(own))]
     return found
+
+
+def with_twins(
+    chosen: np.ndarray, *, passive: np.ndarray, preparations: np.ndarray, ids: Sequence[str]
+) -> np.ndarray:
+    """Let organisms under passive exposure go with their learning twins.
+
+    Parameters
+    ----------
+    chosen : array (organism,) of bool
+        Which are chosen.
+    passive, preparations : array (organism,)
+        Which are under passive exposure, and whose network each is.
+    ids : sequence of str
+        Their identities.
+
+    Returns
+    -------
+    array (organism,) of bool
+        Of a passive organism whether its learning twin is chosen; where there is none, as it was.
+    """
+    place = {name: i for i, name in enumerate(ids) if not passive[i]}
+    out = chosen.copy()
+    for i in np.flatnonzero(passive):
+        twin = place.get(str(preparations[i]))
+        if twin is not None:
+            out[i] = chosen[twin]
+    return out

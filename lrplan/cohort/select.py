@@ -11,6 +11,7 @@ import numpy as np
 from lrplan.cohort._writing import Subset, new_cohort, refuse_existing, write_subsets
 from lrplan.cohort.learned import NOT_LEARNED, UNKNOWN
 from lrplan.cohort.merge import sources
+from lrplan.cohort.references import with_twins
 from lrplan.cohort.store import Cohort, as_cohort, open_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.registry import nearest
@@ -31,6 +32,9 @@ def select(
     name: str | None = None,
 ) -> Cohort:
     """Write a cohort of those organisms that satisfy every condition.
+
+    Organisms under passive exposure go with their learning twins, whatever they learned; one
+    that is named in `organism` comes along without.
 
     Parameters
     ----------
@@ -87,7 +91,15 @@ def select(
     if exclude_unlearned:
         if (opened.fates == UNKNOWN).all():
             raise DataError(f"the cohort {opened.name!r} does not record which organisms learned")
-        chosen &= opened.fates != NOT_LEARNED
+        chosen &= (opened.fates != NOT_LEARNED) | opened.passive
+    sound = chosen
+    chosen = with_twins(
+        chosen, passive=opened.passive, preparations=opened.preparations, ids=opened.organism_ids
+    )
+    if exclude_diverged:
+        chosen &= opened.organisms["diverged"].values == 0
+    if len(organism):
+        chosen |= sound
     asked = {k: list(v) for k, v in conditions.items() if len(v)}
     if len(organism):
         asked["organism"] = list(organism)

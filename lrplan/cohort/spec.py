@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lrplan.cohort.references import PASSIVE
 from lrplan.randomness import keyed_rng
 
 
@@ -19,7 +20,8 @@ class OrganismSpec:
 
     The hash of a spec keys the organism on disk and seeds everything random about it, so two
     organisms of a cohort share no random number, not even their initial weights: each is an
-    independent draw.
+    independent draw. An organism under passive exposure is no exception: it is the preparation of
+    its learning twin, and draws what that draws.
 
     Parameters
     ----------
@@ -65,6 +67,16 @@ class OrganismSpec:
         """Return 16 hexadecimal digits of the SHA-256 of the spec."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
+    @property
+    def is_passive(self) -> bool:
+        """Whether it is exposed to the stimuli and does not learn its task."""
+        return bool(self.settings.get("training", {}).get("condition") == PASSIVE)
+
+    @property
+    def preparation(self) -> str:
+        """Whose network it is: its own hash, or that of its learning twin."""
+        return str(self.settings.get("training", {}).get("preparation", self.hash))
+
     def rng(self, stream: str) -> np.random.Generator:
-        """Return the organism's random generator for one purpose, such as ``"weights"``."""
-        return keyed_rng(self.hash, stream)
+        """Return the preparation's random generator for one purpose, such as ``"weights"``."""
+        return keyed_rng(self.preparation, stream)

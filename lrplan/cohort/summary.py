@@ -11,6 +11,7 @@ import xarray as xr
 
 from lrplan.cohort.format import CATEGORIES, VARIABLE_OF
 from lrplan.cohort.learned import LEARNED, UNKNOWN, counts
+from lrplan.cohort.references import LEARNING, PASSIVE
 
 
 class Held(Protocol):
@@ -42,6 +43,14 @@ class Held(Protocol):
         """What it stores, by group and name."""
 
     @property
+    def passive(self) -> np.ndarray:
+        """Whether each organism was under passive exposure."""
+
+    @property
+    def preparations(self) -> np.ndarray:
+        """Whose network each organism is."""
+
+    @property
     def fates(self) -> np.ndarray:
         """What became of each organism in training."""
 
@@ -64,16 +73,18 @@ def info_of(cohort: Held) -> dict[str, Any]:
     tasks = sorted(set(o["task"].values))
     stored = {m: int(cohort.stored_units(m).min()) for m in VARIABLE_OF if cohort.stores_units(m)}
     diverged = ("organisms", "diverged") in cohort.variables
+    learners = {r: (o["rule"].values == r) & ~cohort.passive for r in cohort.rules}
     return {
         "name": cohort.name,
         "format_version": cohort.attributes["format_version"],
         "organisms": int(o.sizes["organism"]),
-        "by_rule": {r: int((o["rule"].values == r).sum()) for r in cohort.rules},
+        "passive": int(cohort.passive.sum()),
+        "by_rule": {r: int(chosen.sum()) for r, chosen in learners.items()},
         "rules": cohort.rules,
         "architectures": sorted(set(o["architecture"].values)),
         "tasks": tasks,
         "diverged": int(o["diverged"].values.sum()) if diverged else None,
-        "fates": {r: counts(cohort.fates[o["rule"].values == r]) for r in cohort.rules},
+        "fates": {r: counts(cohort.fates[chosen]) for r, chosen in learners.items()},
         "populations": int(cohort.population_table.sizes["population"]),
         "checkpoints": cohort.checkpoints,
         "stimuli": cohort.stimuli if "activity" in stored else None,
@@ -89,11 +100,11 @@ def info_of(cohort: Held) -> dict[str, Any]:
 def _medians(
     cohort: Held, tasks: list[str], values: np.ndarray
 ) -> dict[str, dict[str, float | None]]:
-    """Return the medians over organisms of values (organism,), by task and rule."""
+    """Return the medians of values (organism,), by task and rule; passive twins left out."""
     o = cohort.organisms
     medians: dict[str, dict[str, float | None]] = {}
     for task, rule in product(tasks, cohort.rules):
-        chosen = values[(o["task"].values == task) & (o["rule"].values == rule)]
+        chosen = values[(o["task"].values == task) & (o["rule"].values == rule) & ~cohort.passive]
         chosen = chosen[np.isfinite(chosen)]
         medians.setdefault(task, {})[rule] = float(np.median(chosen)) if chosen.size else None
     return medians
@@ -133,6 +144,8 @@ def organism_records(cohort: Held) -> list[dict[str, Any]]:
         record = {name: _known(cohort.organisms[name].values[i]) for name in names}
         marked = bool(cohort.organisms["diverged"].values[i])
         record["diverged"] = marked if diverged else None
+        record["condition"] = PASSIVE if cohort.passive[i] else LEARNING
+        record["preparation"] = str(cohort.preparations[i])
         fate = cohort.fates[i]
         record["learned"] = None if fate == UNKNOWN else bool(fate == LEARNED)
         record["layers"] = layers.get(i, [])

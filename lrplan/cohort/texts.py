@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lrplan.cohort.learned import FATES, RULE
+from lrplan.cohort.references import PASSIVE
 from lrplan.texts import Line, cell, counted, percent, size, table
 
 
@@ -21,6 +22,7 @@ def info_lines(summary: Mapping[str, Any]) -> list[Line]:
     return [
         f"Cohort {summary['name']} (format {summary['format_version']}): "
         f"{summary['organisms']} organisms, "
+        + (f"{summary['passive']} of them passive twins, " if summary["passive"] else "")
         + ("" if summary["diverged"] is None else f"{summary['diverged']} diverged, ")
         + f"{summary['populations']} populations, {size(summary['bytes'])}",
         f"Architectures: {cell(summary['architectures'])}",
@@ -101,7 +103,9 @@ def organism_lines(records: Sequence[Mapping[str, Any]]) -> list[Line]:
 
 
 def _final(record: Mapping[str, Any]) -> str:
-    """Return an organism's performance at the end, marked if it did not learn."""
+    """Return an organism's performance at the end, marked if it did not learn, or its condition."""
+    if record["condition"] == PASSIVE and not record["diverged"]:
+        return PASSIVE
     if record["diverged"]:
         return "diverged"
     return percent(record["final_performance"]) + (" *" if record["learned"] is False else "")
@@ -124,6 +128,7 @@ def made_lines(summary: Mapping[str, Any], out: Path) -> list[Line]:
     """
     return [
         f"{out}: {counted(summary['organisms'], 'organism')}, "
-        f"{counted(summary['populations'], 'population')}, {size(summary['bytes'])}",
+        + (f"{summary['passive']} of them passive twins, " if summary["passive"] else "")
+        + f"{counted(summary['populations'], 'population')}, {size(summary['bytes'])}",
         table(None, ("rule", "organisms"), summary["by_rule"].items(), numbers=1),
     ]

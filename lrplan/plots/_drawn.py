@@ -130,6 +130,10 @@ class Cohort(Protocol):
     def rules(self) -> list[str]:
         """The rules, sorted."""
 
+    @property
+    def passive(self) -> np.ndarray:
+        """Whether each organism was under passive exposure (organism,)."""
+
     def final_performance(self) -> np.ndarray:
         """Return each organism's performance at the end (organism,)."""
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def plot_cohort(cohort: Cohort, *, ax: Axes | None = None) -> Axes:
     """Draw the final performance of a cohort's organisms, by rule and task.
 
+    Passive twins, which learn nothing, are left out.
+
     Dots are medians over organisms, lines reach from the 10th to the 90th percentile. Where no
     performance is recorded, bars are numbers of organisms.
 
@@ -34,7 +36,7 @@ def plot_cohort(cohort: Cohort, *, ax: Axes | None = None) -> Axes:
     ax = new_axes(ax, 0.8 + 0.12 * len(rules) * (len(tasks) + 1))
     # Rules stand one below the other, the first above.
     names = [short(r) for r in rules]
-    members = [[(rule == r) & (task == t) for t in tasks] for r in rules]
+    members = [[(rule == r) & (task == t) & ~cohort.passive for t in tasks] for r in rules]
     if np.isfinite(final).any():
         low, middle, high = (
             np.array([[_quantile(final[m], q) for m in row] for row in members])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -78,7 +78,15 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Give images (organism, view * example, ...) and labels (organism, example, ...)."""
-        steps = zip(self._ahead(), self._drawn(), strict=True)
+        return self.at(range(self.steps))
+
+    def at(self, wanted: Collection[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give the batches of some steps, from 0, as they are among all; others are not read."""
+
+        def some(every: Iterable[Any]) -> Iterator[Any]:
+            return (one for step, one in enumerate(every) if step in wanted)
+
+        steps = zip(self._ahead(some(self._places())), some(self._drawn()), strict=True)
         for (places, images), drawn in steps:
             # Tasks see the examples of all organisms as one batch.
             views = self.task.views(*self._precise(images.flatten(0, 1), drawn)).to(self.dtype)
@@ -121,10 +129,10 @@ class Batches:
             on_device = torch.from_numpy(chunk.reshape(count, -1, *chunk.shape[3:]))
             yield from on_device.to(self.device)
 
-    def _ahead(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _ahead(self, steps: Iterator[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
         """Give places and images of each step; those on disk are read one step ahead."""
         if isinstance(self.images, Tensor):
-            for places in self._places():
+            for places in steps:
                 chosen = torch.from_numpy(places).to(self.device)
                 yield chosen, self.images[chosen]
             return
@@ -137,7 +145,7 @@ class Batches:
 
         with ThreadPoolExecutor(1) as reader:
             coming = None
-            for places in self._places():
+            for places in steps:
                 following = reader.submit(read, places)
                 if coming is not None:
                     yield self._moved(*coming.result())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from lrplan.simulate.architectures import architectures
 from lrplan.simulate.learn.angles import angles
 from lrplan.simulate.learn.batches import Batches
 from lrplan.simulate.learn.divergence import has_diverged, root_mean_squares
+from lrplan.simulate.learn.exposure import Exposed, moments, plasticity_of
 from lrplan.simulate.learn.learning import Learners, rule_order, stacked, way_back_key
 from lrplan.simulate.learn.parts import halves, validation_split
 from lrplan.simulate.learn.performance import Performance
@@ -33,6 +34,8 @@ Parts that another law made are not mixed with new ones. 2: information alignmen
 the views and probe of SimCLR.
 """
 PRETRAINING_RULE = "sgdm"
+OF_ONE_TWIN = ("preparation", "plasticity")
+"""Settings of training in which organisms under passive exposure that share a stack differ."""
 PRECISIONS = ("auto", "float64", "float32", "bfloat16")
 
 
@@ -53,7 +56,7 @@ class Trained:
         ``observables``, ``performance``, ``loss``, ``examples`` (checkpoint,), and ``chance`` and
         ``held_out`` (), as `Performance.behind`. Populations with fewer units than asked are
         padded with NaN. With `Storage.angles` also ``angles`` (checkpoint, angle, layer), as
-        `lrplan.simulate.learn.angles`.
+        `lrplan.simulate.learn.angles`; under passive exposure there is no error that could align.
     diverged : bool
         Whether it grew out of all bounds, as `has_diverged` says: what is kept of such an
         organism may have gaps.
@@ -70,10 +73,13 @@ def stack_key(spec: OrganismSpec) -> tuple[Any, ...]:
     """Return what organisms must share to train as one stack.
 
     Rules that send errors back by the same operations share one, whatever their optimizers;
-    learning rates, the rules' settings, how large weights start, and seeds may differ.
+    learning rates, the rules' settings, how large weights start, and seeds may differ. So may whose
+    preparation is under passive exposure, and how plastic it is.
     """
     settings = {k: v for k, v in spec.settings.items() if k != "rule"}
     settings["architecture"] = lasting_settings(spec)
+    training = settings.get("training", {})
+    settings["training"] = {k: v for k, v in training.items() if k not in OF_ONE_TWIN}
     return (
         way_back_key(_rule(spec).credit),
         spec.architecture,
@@ -155,6 +161,8 @@ def train(
 ) -> list[Trained]:
     """Train organisms that share architecture, task, batch size and length of training.
 
+    Those under passive exposure are shown what they would learn (`Exposed`).
+
     Parameters
     ----------
     specs : list of OrganismSpec
@@ -193,30 +201,41 @@ def train(
     params = stacked([init_params(n, s.rng("weights")) for n, s in both], device, dtype)
     if pretrain_epochs(spec):
         params = _pretrained(specs, each_network, task, task_settings, params, half)
-    feedback = {}
-    if any(r.credit.backward_weights for r in each_rule):
-        drawn = [init_backward(n, s.rng("feedback")) for n, s in both]
-        feedback = stacked(drawn, device, dtype)
-    peak = torch.tensor([s.learning_rate for s in specs], device=device, dtype=dtype)
-    learners = Learners(network, each_rule, task, task_settings, params, feedback, peak, half=half)
-    batches = iter(Batches(specs, task, task_settings, data, spec.epochs, device, dtype))
+    learners: Learners | Exposed
+    when: Collection[int] = range(steps[-1])
+    if spec.is_passive:
+        plasticity = [plasticity_of(s) for s in specs]
+        when = frozenset(moments(steps, plasticity))
+        learners = Exposed(network, params, plasticity, len(when), half=half)
+    else:
+        feedback = {}
+        if any(r.credit.backward_weights for r in each_rule):
+            drawn = [init_backward(n, s.rng("feedback")) for n, s in both]
+            feedback = stacked(drawn, device, dtype)
+        peak = torch.tensor([s.learning_rate for s in specs], device=device, dtype=dtype)
+        learners = Learners(
+            network, each_rule, task, task_settings, params, feedback, peak, half=half
+        )
+    batches = Batches(specs, task, task_settings, data, spec.epochs, device, dtype).at(when)
     schedule = spec.settings.get("training", {}).get("schedule", "cosine")
 
     kept: list[dict[str, Any]] = []
     sizes = []
     seen: list[list[np.ndarray]] = []
     for step in range(steps[-1] + 1):
-        if step < steps[-1]:
+        if step in when:
             images, labels = next(batches)
         while len(kept) < len(steps) and step == steps[len(kept)]:
-            kept.append(_look(learners.params, probes, performance))
+            # What does not move looks as it did.
+            again = when or not kept
+            kept.append(_look(learners.params, probes, performance) if again else kept[0])
             sizes.append(root_mean_squares(learners.params))
-            if storage.angles:
+            if storage.angles and isinstance(learners, Learners):
                 # On the batch that comes next; at the end, on the last one.
                 seen.append(_angles(learners, each_rule, images, labels))
             if on_checkpoint is not None:
                 on_checkpoint(len(kept) - 1)
-        if step < steps[-1]:
+        if step in when:
             learners.learn(images, labels, _share(schedule, step, steps[-1]))
 
     examples = np.asarray(steps, dtype=np.int64) * spec.batch_size
@@ -227,7 +246,7 @@ def train(
     layers = tuple(layer.name for layer in network.layers)
     for i, s in enumerate(specs):
         arrays = _of_organism(on_host, i) | {"examples": examples} | performance.behind
-        if storage.angles:
+        if seen:
             arrays["angles"] = np.stack([each[i] for each in seen])
         diverged = has_diverged(every_size[i], is_weight, arrays)
         trained[s.hash] = Trained(s, probes.populations, layers, arrays, diverged)

@@ -27,7 +27,7 @@ def angles_file(out: Path) -> Path:
 def write_angles(
     path: Path, parts: Iterable[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]
 ) -> None:
-    """Write a row for each organism, checkpoint and layer.
+    """Write a row for each organism, checkpoint and layer; none for passive exposure.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def write_angles(
     for meta, arrays in parts:
         spec = meta["spec"]
         about = [spec[name] for name in COLUMNS[1:7]]
-        for k, of_layers in enumerate(arrays["angles"]):
+        for k, of_layers in enumerate(arrays.get("angles", ())):
             for i, layer in enumerate(meta["layers"]):
                 measured = [f"{value:.4f}" for value in of_layers[:, i]]
                 examples = int(arrays["examples"][k])

@@ -43,7 +43,7 @@ from lrplan.simulate.run.settings import (
 DRAW = (
     *("count", "seed", "rule", "architecture", "task", "batch_size"),
     *("learning_rate", "learning_rate_batch"),
-    *("training", "rules", "optimizers", "architectures", "tasks"),
+    *("training", "passive", "rules", "optimizers", "architectures", "tasks"),
 )
 TRAINING_LIKE: dict[str, Any] = {
     "epochs": 40,

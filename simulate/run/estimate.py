@@ -14,15 +14,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from lrplan.cohort.references import LEARNING, PASSIVE
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.errors import DataError
 from lrplan.randomness import keyed_rng
 from lrplan.simulate.learn.batches import Batches
+from lrplan.simulate.learn.exposure import moments, plasticity_of
 from lrplan.simulate.learn.learning import Learners, rule_order, stacked
 from lrplan.simulate.learn.performance import PROBE_EXAMPLES
 from lrplan.simulate.learn.probes import STATISTICS_EXAMPLES, populations_of
 from lrplan.simulate.learn.storage import Storage, stored_observables
-from lrplan.simulate.learn.train import lasting_settings, pretrain_epochs
+from lrplan.simulate.learn.train import (
+    checkpoint_steps,
+    lasting_settings,
+    pretrain_epochs,
+    stack_key,
+)
 from lrplan.simulate.network import trial_pass
 from lrplan.simulate.rules import rules
 from lrplan.simulate.run.finished import FinishedOrganisms
@@ -69,7 +76,8 @@ class Cost:
     done : int
         Of those, finished already.
     factors : dict
-        How many organisms have each value of each factor, the learning rate left out.
+        How many organisms have each value of each factor, the learning rate left out; and in each
+        ``condition``, if some are passive twins.
     data : list of TaskData
         Whether each task's data can be used on this machine.
     device : str
@@ -165,7 +173,8 @@ def estimate(
         done=len(specs) if whole else len(specs) - len(parts.missing(specs)),
         factors={
             name: dict(sorted(Counter(getattr(s, name) for s in specs).items())) for name in FACTORS
-        },
+        }
+        | _conditions(specs),
         data=data_report(specs),
         device="cpu" if device == "cpu" else torch.cuda.get_device_name(),
         workers=workers,
@@ -179,6 +188,12 @@ def estimate(
     )
 
 
+def _conditions(specs: Sequence[OrganismSpec]) -> dict[str, dict[Any, int]]:
+    """Return how many organisms learn and how many are passive twins, if there are any."""
+    passive = sum(spec.is_passive for spec in specs)
+    return {"condition": {LEARNING: len(specs) - passive, PASSIVE: passive}} if passive else {}
+
+
 def _network(spec: OrganismSpec) -> NetworkKey:
     """Return what fixes a network and its input, but for its weights."""
     settings = (lasting_settings(spec), spec.settings.get("task", {}))
@@ -188,7 +203,7 @@ def _network(spec: OrganismSpec) -> NetworkKey:
 def _extents(specs: Sequence[OrganismSpec], storage: Storage) -> dict[NetworkKey, Extent]:
     """Return the size of each network's data, unless it cannot be known for want of them."""
     extents = {}
-    for spec in distinct(specs, _network, lambda s: (s.batch_size, s.epochs, s.settings)):
+    for spec in distinct(specs, stack_key):
         try:
             check_combination(spec, storage)
         except DataError:
@@ -343,12 +358,19 @@ class _Steps:
         if before:
             # Half of the classes are learned first, and the other half while it is looked at.
             train, test, epochs = train // 2, test // 2, epochs + before
+        updates, looks = epochs * (train // spec.batch_size), spec.checkpoints
+        if spec.is_passive:
+            # Few batches move weights; an update takes somewhat less than one that learns.
+            plasticity = [plasticity_of(s) for s in stack]
+            updates = before * (train // spec.batch_size)
+            updates += len(moments(checkpoint_steps(spec, train), plasticity))
+            looks = looks if any(plasticity) else 1
         # Looking takes a forward pass, a third of an update; observables take all of one.
         shown = test + STATISTICS_EXAMPLES
         if task_of(spec)[0].objective == "self-supervised":
             shown += min(train, PROBE_EXAMPLES)
         look = slope * shown / 3
-        return epochs * (train // spec.batch_size) * step + spec.checkpoints * look
+        return updates * step + looks * look
 
     def _scaled(self, stack: list[OrganismSpec]) -> tuple[float, float] | None:
         """Return a line scaled from the most alike stack of the architecture that was timed.

@@ -29,7 +29,7 @@ from lrplan.simulate.run.settings import (
 
 GRID = (
     *("rule", "architecture", "task", "batch_size", "learning_rate", "learning_rate_batch"),
-    *("model_seed", "data_seed", "training", "rules"),
+    *("model_seed", "data_seed", "training", "passive", "rules"),
 )
 
 

@@ -114,7 +114,7 @@ def check_combinations(recipe: Recipe, *, elsewhere: bool = False) -> None:
     elsewhere : bool
         Whether it is trained on other machines: then data that are missing here are no error.
     """
-    drawn = recipe.specs[len(recipe.of_grids) :]
+    drawn = recipe.learners[len(recipe.of_grids) :]
     named: list[tuple[OrganismSpec, AbstractContextManager[None]]]
     named = [(spec, nullcontext()) for spec in distinct(recipe.of_grids, _combination)]
     named += [(spec, errors_at(_draw(spec))) for spec in distinct(drawn, _combination)]

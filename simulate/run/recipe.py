@@ -15,10 +15,14 @@ from lrplan.simulate.learn.storage import Storage
 from lrplan.simulate.run._values import only_known, table_of, whole
 from lrplan.simulate.run.draws import Draws, parse_draws
 from lrplan.simulate.run.grids import grid_points
+from lrplan.simulate.run.passive import parse_passive
 from lrplan.simulate.run.search import Search, parse_search
 from lrplan.simulate.run.settings import Common
 
-TABLES = ("name", "grid", "draw", "training", "storage", "rules", "architectures", "tasks", "tune")
+TABLES = (
+    *("name", "grid", "draw", "training", "passive", "storage"),
+    *("rules", "architectures", "tasks", "tune"),
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Recipe:
     name : str
         Of the cohort.
     specs : tuple of OrganismSpec
-        In the order of the grids, then of the draws.
+        In the order of the grids, then of the draws; then passive twins, in that order.
     storage : Storage
         What is kept.
     text : str
@@ -106,10 +110,16 @@ class Recipe:
     draws: tuple[Draws, ...] = ()
 
     @property
+    def learners(self) -> tuple[OrganismSpec, ...]:
+        """The organisms that learn: all but passive twins."""
+        return tuple(spec for spec in self.specs if not spec.is_passive)
+
+    @property
     def of_grids(self) -> tuple[OrganismSpec, ...]:
-        """The organisms of the grids alone."""
+        """The organisms of the grids alone, without passive twins."""
         drawn = sum(each.count * len(each.rules) for each in self.draws)
-        return self.specs[: len(self.specs) - drawn]
+        learners = self.learners
+        return learners[: len(learners) - drawn]
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -144,17 +154,24 @@ def parse_recipe(text: str, *, origin: str = "recipe") -> Recipe:
     common = Common.parse(raw, origin)
     draws = [parse_draws(table, common, where) for table, where in _tables(raw, "draw", origin)]
     specs: list[OrganismSpec] = []
+    twins: list[OrganismSpec] = []
     cells: dict[tuple[int, str, str, str], Cell] = {}
     # A recipe of neither lacks a grid.
     grids = _tables(raw, "grid", origin) or ([] if draws else [({}, f"{origin} [grid]")])
     for i, (grid, where) in enumerate(grids):
+        passive = parse_passive(_passive_tables(raw, grid, origin, where))
         for each, batch_size, rates in grid_points(grid, common, where):
             specs += each
+            twins += passive.twins(each)
             first = each[0]
             stated = replace(first, batch_size=batch_size, learning_rate=rates[0])
             key = (i, first.rule, first.architecture, first.task)
             cells.setdefault(key, Cell(i, stated, rates))
-    specs += [spec for each in draws for spec in each.specs()]
+    for each_draw, (table, where) in zip(draws, _tables(raw, "draw", origin), strict=True):
+        passive = parse_passive(_passive_tables(raw, table, origin, where))
+        drawn_specs = list(each_draw.specs())
+        specs += drawn_specs
+        twins += passive.twins(drawn_specs)
     drawn = [
         Cell(i, each.spec(0, **place), draws=each)
         for i, each in enumerate(draws)
@@ -164,7 +181,7 @@ def parse_recipe(text: str, *, origin: str = "recipe") -> Recipe:
     storage = _storage(table_of(raw, "storage", origin), origin)
     search = parse_search(table_of(raw, "tune", origin), f"{origin} [tune]")
     return Recipe(
-        name, tuple(specs), storage, text, (*cells.values(), *drawn), search, tuple(draws)
+        name, (*specs, *twins), storage, text, (*cells.values(), *drawn), search, tuple(draws)
     )
 
 
@@ -181,6 +198,17 @@ def _tables(raw: Mapping[str, Any], name: str, origin: str) -> list[tuple[dict[s
     if not tables or not all(isinstance(table, dict) for table in tables):
         raise UsageError(f"{origin}: {name} is {tables!r}; expected tables, each headed [[{name}]]")
     return [(table, f"{origin} [[{name}]] {i + 1}") for i, table in enumerate(tables)]
+
+
+def _passive_tables(
+    raw: Mapping[str, Any], table: Mapping[str, Any], origin: str, where: str
+) -> list[tuple[dict[str, Any], str]]:
+    """Return the ``[passive]`` tables of the recipe and of a grid or draw, as far as given."""
+    return [
+        (table_of(each, "passive", place), f"{place} [passive]")
+        for each, place in ((raw, origin), (table, where))
+        if "passive" in each
+    ]
 
 
 def _refuse_repeated(specs: Sequence[OrganismSpec], origin: str) -> None:

@@ -73,6 +73,7 @@ def test_the_longest_names_fit_a_line_of_100(capsys):
         "data_seed": 10,
         "diverged": True,
         "learned": False,
+        "condition": "learning",
         "layers": [],
         "final_performance": None,
     }
