@@ -19,13 +19,13 @@ ALPHA = 1e-6
 Cohorts have thousands of organisms, each is tested, and so 10,000 of them that guess give one false
 positive in a hundred cohorts (Bonferroni: 0.01 / 10,000).
 """
-MARGIN = 0.1
-"""By how much performance must exceed chance; where chance is lower than this, by chance itself.
+MARGIN = 0.12
+"""By how much performance must exceed chance; by 1.2 times chance where that is less.
 
 A network with random weights answers in a systematic way, and so its performance varies more than
-a guess's, which the test cannot know. Of 504 networks with a readout before training (digits,
-shapes, tones; chance 0.1) the best was right in 0.189. And among many held-out examples a trifle
-is significant.
+a guess's, which the test cannot know. Of twice 504 networks with a readout before training (digits,
+shapes, tones; chance 0.1) the best were right in 0.189 and 0.211. And among many held-out examples
+a trifle is significant.
 """
 LOSS_FALL = 0.05
 """By which share of its first value a self-supervised loss must fall."""
@@ -42,7 +42,7 @@ LEARNED, NOT_LEARNED, DIVERGED, UNKNOWN = "learned", "not learned", "diverged", 
 FATES = (LEARNED, NOT_LEARNED, DIVERGED, UNKNOWN)
 """What may have become of an organism in training."""
 RULE = (
-    "performance ended above its first value, and above chance by at least 0.1 and p < 1e-6; if "
+    "performance ended above its first value, and above chance by at least 0.12 and p < 1e-6; if "
     "self-supervised, the probe rose with p < 0.05, and the loss fell by 5% (docs/cohorts.md)"
 )
 """`has_learned` in words."""
@@ -62,7 +62,7 @@ def has_learned(
     With a readout, an organism has if its performance at the end is
 
     - above its first one,
-    - above chance by at least `MARGIN` (by chance itself where that is less: twice chance), and
+    - above chance by at least `MARGIN` (1.2 times chance where that is less), and
     - above chance by a one-sided exact binomial test over the held-out examples at `ALPHA`.
 
     A self-supervised organism learns to lower its loss, and performance is that of a probe (a
@@ -103,7 +103,7 @@ def has_learned(
     """
     first, final = performance[:, 0].astype(float), performance[:, -1].astype(float)
     risen = final > first
-    clear = final - chance >= np.minimum(MARGIN, chance) - _ROUNDING
+    clear = final - chance >= np.minimum(MARGIN, 1.2 * chance) - _ROUNDING
     better = _rise_p_value(first, final, held_out) < RISE_ALPHA
     fallen = loss[:, -1] <= loss[:, 0] - LOSS_FALL * np.abs(loss[:, 0])
     tested = _p_value(final, chance, held_out) < ALPHA

@@ -32,9 +32,9 @@ def verdict(first, final, *, chance=0.1, held_out=1000, loss=(2.0, 1.0), probed=
     [
         (0.10, 0.11, 0.1, 360, False),
         (0.10, 0.11, 0.1, 10**7, False),  # significant, and a trifle
+        (0.10, 0.23, 0.1, 1000, True),
+        (0.10, 0.21, 0.1, 1000, False),
         (0.10, 0.22, 0.1, 1000, True),
-        (0.10, 0.19, 0.1, 1000, False),
-        (0.10, 0.20, 0.1, 1000, True),
         (0.10, 0.30, 0.1, 30, False),  # 9 of 30 may be luck among thousands of organisms
         (0.10, 0.90, 0.1, 30, True),
         (0.90, 0.89, 0.1, 1000, False),  # it came with what it knows
