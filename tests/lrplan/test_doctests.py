@@ -12,6 +12,8 @@ MODULES = (
     "lrplan.cohort.store",
     "lrplan.measure.recording",
     "lrplan.tell.forecast",
+    "lrplan.tell.forecast_comparison",
+    "lrplan.tell.pairing",
     "lrplan.nwb.read",
     "lrplan.nwb.write",
 )
