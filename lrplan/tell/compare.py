@@ -24,7 +24,7 @@ from lrplan.randomness import Streams
 from lrplan.registry import nearest
 from lrplan.tell.combine import Probabilities
 from lrplan.tell.held_out import LEAST_FAMILIES
-from lrplan.tell.infer import DIFFERENT, fit_to, infer_design
+from lrplan.tell.infer import DIFFERENT, fit_to, infer_design, with_plain, without_plain
 from lrplan.tell.intervals import Interval
 from lrplan.tell.pairing import (
     Judged,
@@ -38,7 +38,7 @@ from lrplan.tell.pairing import (
 )
 from lrplan.tell.promise import FAMILY
 from lrplan.tell.unseen import check_classifier, check_rules, default_classifier
-from lrplan.tell.verdict import TOO_FAR, _check_areas, _distance, _left, _placed
+from lrplan.tell.verdict import TOO_FAR, at_position, check_areas, distance_to, populations_left
 from lrplan.terms import POSITIONS
 from lrplan.texts import Line, counted, html, percent, table, text
 
@@ -332,14 +332,16 @@ def compare(
     design, more = _shared_design(everything, cohort, position, noise)
     warnings += more
     streams = Streams.draw(generator(rng))
-    populations = _left(cohort, position, without)
-    _check_areas(cohort, populations, areas)
-    made = observe_cohort(cohort, design, rng=streams.rng("recording"), populations=populations)
+    populations = populations_left(cohort, position, without)
+    check_areas(cohort, populations, areas)
+    seen = with_plain(design)
+    made = observe_cohort(cohort, seen, rng=streams.rng("recording"), populations=populations)
     check_rules(made, cohort)
-    virtual, dropped = made.finite(cohort.name)
+    found, dropped = made.finite(cohort.name)
     if dropped:
         warnings.append(f"not finite somewhere in the cohort, so left out: {', '.join(dropped)}")
-    virtual = virtual.telling(tell)
+    found = found.telling(tell)
+    virtual = without_plain(found, design)
     pairs = pairs_of(virtual, between, tell, cohort.name)
     sizes = (len(sides[0]), len(sides[1]))
     expected, more = _expected(virtual, pairs, sizes, streams, classifier, areas)
@@ -351,27 +353,28 @@ def compare(
     model.fit(train.values, virtual.y, groups=virtual.organisms)
     kinds = np.unique(virtual.y)
 
-    def features(recording: Recording) -> np.ndarray:
+    def observed(recording: Recording) -> Trajectories:
         # One stream for each, so that equal recordings are cut alike.
-        taken = replace(recording, tracked=design.tracked)
-        fitted = fit_to(taken, design, streams.rng("cut"))
-        placed = fitted if position == "unknown" else _placed(fitted, position)
-        found = observe(
+        held = replace(recording, tracked=design.tracked)
+        fitted = fit_to(held, design, streams.rng("cut"))
+        placed = fitted if position == "unknown" else at_position(fitted, position)
+        return observe(
             placed,
-            observables=design.observables,
+            observables=seen.taken,
             scaling=design.scaling,
             positioned=position != "unknown",
-        )
-        return found.with_observables(virtual.observables).features().values
+        ).with_observables(found.observables)
 
-    def judge(values: np.ndarray) -> Probabilities:
+    def judge(one: Trajectories) -> Probabilities:
+        values = one.with_observables(virtual.observables).features().values
         return Probabilities.of(model.predict_proba(values), kinds, {})
 
-    values = [[features(r) for r in side] for side in sides]
-    told_of = [[judge(v) for v in side] for side in values]
+    taken = [[observed(r) for r in side] for side in sides]
+    told_of = [[judge(t) for t in side] for side in taken]
+    known = found.features()
     distance = {
-        name: _distance(train, virtual.organisms, np.concatenate(side))
-        for name, side in zip(SIDES, values, strict=True)
+        name: distance_to(known, found.organisms, np.concatenate([t.features().values for t in s]))
+        for name, s in zip(SIDES, taken, strict=True)
     }
     far = [name for name in SIDES if distance[name]["quantile"] > TOO_FAR]
     return Comparison(
@@ -667,7 +670,10 @@ def _shared_design(
             "are judged under one design; what noise does may count as the rule's"
         )
     # That of an untracked recording, if there is one: all can be taken as if they were.
+    # Of observables, those that all can give.
+    named = [d.observables for d in designs if d.observables is not None]
     shared = min(designs, key=lambda d: d.tracked).with_(
+        observables=named[0] if named else None,
         units=units[0],
         noise=float(np.sqrt(np.mean(np.square(levels)))),
         schedule=Schedule(sessions=min(d.schedule.sessions or 0 for d in designs)),

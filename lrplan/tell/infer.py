@@ -10,9 +10,10 @@ import numpy as np
 from lrplan.arguments import finite_number
 from lrplan.errors import DataError
 from lrplan.measure.design import Design, Schedule
-from lrplan.measure.observables import STANDARD_STORED
+from lrplan.measure.observables import STANDARD_STORED, names_of
 from lrplan.measure.observe import knows_noise
 from lrplan.measure.recording import Recording
+from lrplan.measure.trajectories import Trajectories
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
@@ -152,6 +153,20 @@ def infer_design(
         observables=observables,
     )
     return design, warnings
+
+
+def with_plain(design: Design) -> Design:
+    """Return a design that takes plain statistics of responses, too.
+
+    Observables of geometry are bounded: how strange responses are shows in their plain statistics.
+    """
+    return design.with_(observables=tuple(dict.fromkeys([*design.taken, STANDARD_STORED])))
+
+
+def without_plain(everything: Trajectories, design: Design) -> Trajectories:
+    """Return what a design itself takes of trajectories that were made `with_plain`."""
+    asked = names_of(design.taken, design.measures)
+    return everything.with_observables([n for n in everything.observables if n in asked])
 
 
 def fit_to(recording: Recording, design: Design, rng: np.random.Generator) -> Recording:

@@ -16,7 +16,6 @@ from lrplan.classifiers.calibrated import Calibrated
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
-from lrplan.measure.observables import STANDARD_STORED, names_of
 from lrplan.measure.observe import observe, observe_cohort
 from lrplan.measure.recording import LEARNING, Recording
 from lrplan.measure.texts import design_line, ingest_lines, recording_line
@@ -25,7 +24,7 @@ from lrplan.pictures import draw
 from lrplan.randomness import Streams
 from lrplan.registry import nearest
 from lrplan.tell.combine import Probabilities
-from lrplan.tell.infer import fit_to, infer_design
+from lrplan.tell.infer import fit_to, infer_design, with_plain, without_plain
 from lrplan.tell.intervals import Interval
 from lrplan.tell.promise import FAMILY, find_promise
 from lrplan.tell.unseen import check_classifier, check_rules, default_classifier
@@ -288,21 +287,14 @@ def score(
     recording, doubts = _of_one(recording)
     design, warnings = infer_design(recording, cohort, position=position, noise=noise)
     warnings += [*doubts, *cohort.fate_warnings()]
-    populations = _left(cohort, position, without)
+    populations = populations_left(cohort, position, without)
     areas = int(recording.data.sizes["population"])
-    _check_areas(cohort, populations, areas)
-    # Those of geometry are bounded: how strange responses are shows in their plain statistics.
-    seen = tuple(dict.fromkeys([*design.taken, STANDARD_STORED]))
-    made = observe_cohort(
-        cohort,
-        design.with_(observables=seen),
-        rng=streams.rng("recording"),
-        populations=populations,
-    )
+    check_areas(cohort, populations, areas)
+    seen = with_plain(design)
+    made = observe_cohort(cohort, seen, rng=streams.rng("recording"), populations=populations)
     check_rules(made, cohort)
     everything, dropped = made.finite(cohort.name)
-    asked = names_of(design.taken, design.measures)
-    virtual = everything.with_observables([n for n in everything.observables if n in asked])
+    virtual = without_plain(everything, design)
     if dropped:
         warnings.append(f"not finite somewhere in the cohort, so left out: {', '.join(dropped)}")
     promise = find_promise(virtual, streams, classifier, areas=areas)
@@ -312,13 +304,13 @@ def score(
     model = seeded(base, streams.seed("classifier", "all"))
     model.fit(train.values, virtual.y, groups=virtual.organisms)
     fitted = fit_to(recording, design, streams.rng("cut"))
-    fitted = fitted if position == "unknown" else _placed(fitted, position)
+    fitted = fitted if position == "unknown" else at_position(fitted, position)
 
     kinds = np.unique(virtual.y)
 
     def judge(r: Recording) -> tuple[np.ndarray, Probabilities]:
         found = observe(
-            r, observables=seen, scaling=design.scaling, positioned=position != "unknown"
+            r, observables=seen.taken, scaling=design.scaling, positioned=position != "unknown"
         ).with_observables(everything.observables)
         told = model.predict_proba(found.with_observables(virtual.observables).features().values)
         return found.features().values, Probabilities.of(told, kinds, found.labels)
@@ -330,7 +322,7 @@ def score(
     values, by_area = judge(fitted)
     p = together(by_area)
     left = [str(k) for k, q in zip(kinds, p, strict=True) if q >= promise.threshold]
-    distance = _distance(everything.features(), everything.organisms, values)
+    distance = distance_to(everything.features(), everything.organisms, values)
     reasons = []
     if len(left) != 1:
         reasons.append(
@@ -404,7 +396,7 @@ def _of_one(recording: Recording) -> tuple[Recording, list[str]]:
     return recording, doubts
 
 
-def _check_areas(cohort: Cohort, populations: np.ndarray, areas: int) -> None:
+def check_areas(cohort: Cohort, populations: np.ndarray, areas: int) -> None:
     """Refuse more areas than every rule has organisms with."""
     organism = cohort.population_table["organism"].values[populations]
     names, held = np.unique(organism, return_counts=True)
@@ -417,7 +409,7 @@ def _check_areas(cohort: Cohort, populations: np.ndarray, areas: int) -> None:
         )
 
 
-def _left(cohort: Cohort, position: str, without: str | Sequence[str]) -> np.ndarray:
+def populations_left(cohort: Cohort, position: str, without: str | Sequence[str]) -> np.ndarray:
     """Return the populations to train on: those at the position, of organisms not left out."""
     without = [without] if isinstance(without, str) else without
     if not isinstance(without, Sequence) or not all(isinstance(w, str) for w in without):
@@ -433,13 +425,13 @@ def _left(cohort: Cohort, position: str, without: str | Sequence[str]) -> np.nda
     return populations[~np.isin(ids, list(without))]
 
 
-def _placed(recording: Recording, position: str) -> Recording:
+def at_position(recording: Recording, position: str) -> Recording:
     """Return the recording with its areas' position as a label."""
     where = np.full(recording.data.sizes["population"], position, dtype=object)
     return replace(recording, data=recording.data.assign_coords(position=("population", where)))
 
 
-def _distance(train: Features, organisms: np.ndarray, values: np.ndarray) -> dict[str, float]:
+def distance_to(train: Features, organisms: np.ndarray, values: np.ndarray) -> dict[str, float]:
     """Compare the recording's distance to virtual ones with theirs to other organisms'."""
     known = train.values
     centre = np.median(known, axis=0)
