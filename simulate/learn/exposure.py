@@ -96,7 +96,8 @@ class Exposed:
     In each update the weights of every layer but readouts and contrastive heads, which the task
     alone needs, move in the direction of `subspace_rule`, by the same share of their length before
     exposure. So exposures of any length, of layers of any size, on inputs of any scale, come to a
-    change of a stated size, and none runs away. Biases, and scales and shifts of normalisation, stay.
+    change of a stated size, and none runs away. Biases, and scales and shifts of normalisation,
+    stay.
 
     Parameters
     ----------
