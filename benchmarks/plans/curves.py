@@ -19,6 +19,7 @@ from plans.common import THREE, Split, Work, both, groups_of, in_order, judged, 
 
 LABELS = ("rule", "credit", "optimizer")
 ONE, LATE = "one area", "three areas, combined late"
+FIRST = 3
 CELL = "Cells: accuracy; area under the curve."
 
 
@@ -35,7 +36,10 @@ def recorded(work: Work) -> dict[str, Trajectories]:
         "three areas and contrasts": observed(areas=THREE),
         "three areas, no contrasts": observed(areas=THREE, contrasts="none"),
         "three areas, contrasts only": observed(areas=THREE, contrasts="only"),
-        "reference first": observed(reference="first"),
+        # Of one session it adds nothing to relative scaling but constants.
+        f"reference first, of {FIRST} sessions": observed(
+            reference="first", reference_sessions=FIRST
+        ),
         "deep area alone": one.take(one.label("position") == "deep"),
         "deep area, reference area:early": observed(position="deep", reference="area:early"),
     }
@@ -129,7 +133,8 @@ def _over_organisms(work: Work, t: Trajectories, families: Condition) -> Iterato
     every = len(np.unique(t.organisms))
     sizes = _doubled(work.effort.smallest, every)
     for n in [*sizes, every]:
-        draws = work.effort.draws if n < every else 1
+        # Of many organisms few draws: they have most in common.
+        draws = min(work.effort.draws, every // n)
         drawn = [
             np.isin(t.organisms, in_order(t.labels, work.streams.rng("organisms", draw))[:n])
             for draw in range(draws)

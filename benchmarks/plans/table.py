@@ -100,13 +100,19 @@ def outside(work: Work, other: Cohort, rules: Sequence[str]) -> None:
         f"stimuli; {len(np.unique(train.organisms))} organisms train, "
         f"{len(np.unique(test.organisms))} are tested; chance {1 / len(rules):.2f}\n"
     )
-    rows = []
     for shuffled in (False, True):
         learned = train
         if shuffled:
             learned = train.telling("rule", shuffle=work.streams.rng("shuffled outside"))
-        rows += _outside_rows(work, learned, test, shuffled)
-    work.say(markdown(["what is taken", "family", "accuracy", "AUC"], rows))
+            work.say("Labels shuffled:\n")
+        cells: dict[tuple[str, str], list[str]] = {}
+        for asked in SETS.values():
+            for row, found in _outside(work, learned, test, asked).items():
+                cells.setdefault(row, []).extend(told(e.interval) for e in found)
+        header = ["what is recorded", "family"]
+        for name in SETS:
+            header += [f"{name}: accuracy", "AUC"]
+        work.say(markdown(header, [[*row, *each] for row, each in cells.items()]))
 
 
 def common_design(work: Work, other: Cohort) -> Design:
@@ -120,29 +126,24 @@ def common_design(work: Work, other: Cohort) -> Design:
     )
 
 
-def _outside_rows(
-    work: Work, train: Trajectories, test: Trajectories, shuffled: bool
-) -> list[list[str]]:
-    rows = []
-    for name, asked in SETS.items():
-        own = names_of(asked, work.design.measures)
-        kept = [o for o in train.observables if o in own]
-        alone = [t.with_observables(kept) for t in (train, test)]
-        in_row = [together(t, THREE, "both") for t in alone]
-        p = _told_of(work, *alone)
-        ways = {
-            "one area": p,
-            "three areas combined late": p.by_animal(areas=len(THREE)),
-            "three areas in one row": _told_of(work, *in_row),
-        }
-        for way, told_of in ways.items():
-            title = f"{name}, {way}{', labels shuffled' if shuffled else ''}"
-            found = _by_family(work, told_of, test)
-            rows += [
-                [title, family, told(accuracy.interval), told(auc.interval)]
-                for family, (accuracy, auc) in found.items()
-            ]
-    return rows
+def _outside(
+    work: Work, train: Trajectories, test: Trajectories, asked: Sequence[str]
+) -> dict[tuple[str, str], tuple[Estimate, Estimate]]:
+    """Return accuracy and area by what is recorded and family, of some sets of observables."""
+    own = names_of(asked, work.design.measures)
+    kept = [o for o in train.observables if o in own]
+    alone = [t.with_observables(kept) for t in (train, test)]
+    p = _told_of(work, *alone)
+    ways = {
+        "one area": p,
+        "three areas combined late": p.by_animal(areas=len(THREE)),
+        "three areas in one row": _told_of(work, *(together(t, THREE, "both") for t in alone)),
+    }
+    return {
+        (way, family): found
+        for way, each in ways.items()
+        for family, found in _by_family(work, each, test).items()
+    }
 
 
 def _told_of(work: Work, train: Trajectories, test: Trajectories) -> Probabilities:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,17 @@ cohort, units, noise, sessions = json.loads(sys.argv[1])
 lrplan.sweep(cohort, Design(), units=units, noise=noise, rng=0,
              schedules=[Schedule(sessions=s) for s in sessions])
 """
+
+LAUNCH = """
+import json, resource, subprocess, sys, time
+start = time.perf_counter()
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+wall = time.perf_counter() - start
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+unit = 1 if sys.platform == "darwin" else 1024
+print(json.dumps([wall, used.ru_utime + used.ru_stime, used.ru_maxrss * unit]))
+"""
+"""Starts a command from a small process: Linux counts the memory of the one that forks, too."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ def times(work: Work) -> None:
 
 
 def _forecast(work: Work, cohort: str, cache: str) -> list[str]:
-    command = [sys.executable, "-m", "lrplan.cli", "design", "--cohort", cohort]
+    command = [sys.executable, "-m", "lrplan.cli", "design", "--quiet", "--cohort", cohort]
     command += ["--units", str(work.design.units), "--noise", str(work.design.noise)]
     return _took(command, cache).cells()
 
@@ -104,14 +114,10 @@ def _took(command: Sequence[str], cache: str) -> Took:
     subprocess.CalledProcessError
         If it fails.
     """
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, env=os.environ | {VARIABLE: cache}
+    launched = subprocess.run(
+        [sys.executable, "-c", LAUNCH, *command],
+        stdout=subprocess.PIPE,
+        env=os.environ | {VARIABLE: cache},
+        check=True,
     )
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, list(command))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Took(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
+    return Took(*json.loads(launched.stdout))
