@@ -433,6 +433,32 @@ def at_position(recording: Recording, position: str) -> Recording:
 
 def distance_to(train: Features, organisms: np.ndarray, values: np.ndarray) -> dict[str, float]:
     """Compare the recording's distance to virtual ones with theirs to other organisms'."""
+    typical, own = distances(train, organisms, values)
+    value = float(own.mean())
+    return {"value": value, "quantile": float((typical < value).mean())}
+
+
+def distances(
+    train: Features, organisms: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far recordings lie from virtual ones, and these from each other.
+
+    Parameters
+    ----------
+    train : Features
+        Of the virtual recordings.
+    organisms : array (virtual,)
+        Whose they are: of one organism they are no neighbours.
+    values : array (recording, feature)
+        Features of the others.
+
+    Returns
+    -------
+    typical : array (virtual,)
+        Mean distance of each virtual recording to its nearest ones.
+    own : array (recording,)
+        The same of the others.
+    """
     known = train.values
     centre = np.median(known, axis=0)
     low, high = np.quantile(known, [0.1, 0.9], axis=0)
@@ -445,17 +471,15 @@ def distance_to(train: Features, organisms: np.ndarray, values: np.ndarray) -> d
     placed = place(known)
     per_organism = int(np.unique(organisms, return_counts=True)[1].max())
     search = NearestNeighbors(n_neighbors=NEIGHBOURS + per_organism).fit(placed)
+    scale = np.sqrt(placed.shape[1])
 
     def nearest_mean(rows: np.ndarray, own: np.ndarray | None) -> np.ndarray:
-        distances, neighbours = search.kneighbors(rows)
+        found, neighbours = search.kneighbors(rows)
         if own is not None:
-            distances[organisms[neighbours] == own[:, None]] = np.inf
-        return np.sort(distances, axis=1)[:, :NEIGHBOURS].mean(axis=1)
+            found[organisms[neighbours] == own[:, None]] = np.inf
+        return np.asarray(np.sort(found, axis=1)[:, :NEIGHBOURS].mean(axis=1) / scale)
 
-    scale = np.sqrt(placed.shape[1])
-    typical = nearest_mean(placed, organisms) / scale
-    value = float(nearest_mean(place(np.nan_to_num(values)), None).mean() / scale)
-    return {"value": value, "quantile": float((typical < value).mean())}
+    return nearest_mean(placed, organisms), nearest_mean(place(np.nan_to_num(values)), None)
 
 
 def _null(

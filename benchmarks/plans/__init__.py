@@ -1,0 +1,1 @@
+"""The parts of `planning.py`: what a cohort can be planned on, as tables."""
