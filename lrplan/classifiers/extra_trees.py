@@ -165,7 +165,9 @@ class ExtraTrees(TrajectoryClassifier):
         """Return means over windows, and what belongs to no session (row, feature) of float32."""
         trajectory, static = self._split(Z * self.scale_ + self.mean_)
         means = [trajectory[:, a:b].mean(axis=1) for a, b in windows(self.sessions)]
-        return np.ascontiguousarray(np.concatenate([*means, static], axis=1), dtype=np.float32)
+        most = float(np.finfo(np.float32).max)
+        wide = np.clip(np.concatenate([*means, static], axis=1), -most, most)
+        return np.ascontiguousarray(wide, dtype=np.float32)
 
     @property
     def feature_importances_(self) -> np.ndarray:

@@ -207,6 +207,11 @@ def decode(codes: np.ndarray, scale: np.ndarray, offset: np.ndarray) -> np.ndarr
     values = codes.astype(np.float32)
     values -= zero[extra]
     values *= scale[extra]
+    # Codes of others may have their 0 between two steps, or a step of 0.
+    rest = (offset + zero * scale).astype(np.float32)
+    rest[np.abs(rest) <= 1e-3 * scale] = 0
+    if rest.any():
+        values += rest[extra]
     missing = codes == MISSING
     if missing.any():
         values[missing] = np.nan

@@ -79,9 +79,11 @@ def references_of(
         own = held.get((key, layers[population]), [])
         if kind != PASSIVE:
             own = [p for p in own if preparations[organisms[p]] != preparations[owner]]
-        if own:
+        if len(own) > 1:
             draw = keyed_rng("reference", str(preparations[owner])).random()
             found[population] = own[int(draw * len(own))]
+        elif own:
+            found[population] = own[0]
     return found
 
 

@@ -331,6 +331,15 @@ class Cohort:
         """
         if kind not in REFERENCES:
             raise UsageError(f"unknown reference {kind!r}; {nearest(str(kind), REFERENCES)}")
+        if kind not in self._references:
+            self._references[kind] = self._find_references(kind)
+        return self._references[kind].copy()
+
+    @cached_property
+    def _references(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def _find_references(self, kind: str) -> np.ndarray:
         table = self.population_table
         told = zip(*(self.organisms[n].values for n in ("architecture", "task")), strict=True)
         return references_of(

@@ -348,6 +348,7 @@ class Design:
                 tracked=self.tracked,
                 sessions=self.schedule.sessions,
                 stimuli=self.stimuli,
+                units=None if isinstance(self.units, str) else self.units,
                 stored=self.all_units,
             ),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -67,7 +68,9 @@ def keep(
         or not own_code(design)
     ):
         return fill()
-    digest = content_digest(cohort.path)
+    digest = _digest(cohort)
+    if digest is None:
+        return fill()
     entry = {
         "kind": "observables",
         "code": code_digest(),
@@ -86,9 +89,17 @@ def keep(
         return None
     fill()
     # What was read of files that changed meanwhile is of neither.
-    if content_digest(cohort.path) == digest:
+    if _digest(cohort) == digest:
         cache.put(entry, arrays)
     return None
+
+
+def _digest(cohort: Cohort) -> str | None:
+    """Return the digest of what lies in a cohort's files; None if it cannot be read any more."""
+    try:
+        return content_digest(cohort.path)
+    except (OSError, zipfile.BadZipFile):
+        return None
 
 
 def _whole(populations: np.ndarray, cohort: Cohort, design: Design) -> bool:
@@ -104,6 +115,7 @@ def own_code(design: Design) -> bool:
     parts: list[Any] = [type(design.make_modality())]
     for family, _ in chosen(words_of(design.taken), design.measures):
         parts += [family.compute, family.scale, family.summarise, family.of_summary]
+        parts += [family.prepare, family.of_prepared]
     return all(p.__module__.split(".")[0] == "lrplan" for p in parts if p is not None)
 
 

@@ -169,8 +169,8 @@ def _check(asked: Sequence[_Chosen], lacking: Callable[[_Chosen], str | None]) -
         ]
         raise UsageError(
             f"the observables {', '.join(a.names[:3])}{', ...' if len(a.names) > 3 else ''} "
-            f"({a.family.name}) need {words}; record it so, or choose other observables"
-            + (f"; of those asked, {', '.join(fit)} can be had" if fit else "")
+            f"({a.family.name}) need {words}; record it so, or choose other observables, such as "
+            "standard-1" + (f"; of those asked, {', '.join(fit)} can be had" if fit else "")
         )
 
 

@@ -67,9 +67,9 @@ class Trajectories:
     >>> cohort, design = lrplan.open_cohort("starter"), lrplan.Design(units=30)
     >>> found = observe_cohort(cohort, design, rng=0, populations=[0, 1, 2])
     >>> dict(found.data.sizes)
-    {'recording': 3, 'session': 21, 'observable': 21}
+    {'recording': 3, 'session': 21, 'observable': 36}
     >>> found.features().values.shape
-    (3, 444)
+    (3, 759)
     """
 
     data: xr.DataArray

@@ -136,7 +136,9 @@ class Probabilities:
         for name in ("told", "fold"):
             if name in self.table.coords:
                 labels[name] = self.table[name].values[kept]
-        return Probabilities.of(np.array(rows).reshape(len(kept), -1), self.rules, labels)
+        return Probabilities.of(
+            np.array(rows).reshape(len(kept), len(self.rules)), self.rules, labels
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one record for each recording: animal, area and the rules' probabilities."""

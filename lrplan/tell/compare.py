@@ -402,7 +402,9 @@ def _compared(
         "from each other"
         for name in far
     ]
-    if max(p, 1 - p) < level:
+    if p == CHANCE:
+        reasons.append("both sides are alike")
+    elif max(p, 1 - p) < level:
         reasons.append(f"the probability is below {percent(level)}")
     if not expected.accuracy.low > CHANCE:
         reasons.append("such comparisons are not shown to be right more often than by chance")

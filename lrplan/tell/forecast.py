@@ -241,12 +241,12 @@ class Forecast:
 
     def _headline(self) -> str:
         found = self.held_out.get("family")
-        told = "Of a family of networks that no classifier saw (a brain is one): "
+        told = "On average over families of networks that no classifier saw (a brain is one)"
         chance = f"chance {percent(self.chance)}."
         if found is None:
-            return f"{told}-, since {self.not_held_out.get('family', NOT_ASKED)}; {chance}"
+            return f"{told}: -, since {self.not_held_out.get('family', NOT_ASKED)}; {chance}"
         share, between = found.told()
-        return f"{told}{between} are told right (95% interval; mean {share}); {chance}"
+        return f"{told} {between} are told right (95% interval; mean {share}); {chance}"
 
     def _rows(self) -> list[list[str]]:
         """Return accuracy and area under each condition, with intervals, the headline first."""

@@ -94,7 +94,7 @@ def combine(estimates: Sequence[Estimate], how: str) -> Estimate:
 
 
 def mean_of_groups(estimates: Sequence[Estimate], picks: np.ndarray) -> Estimate:
-    """Return the mean of groups' figures, with a distribution over organisms and groups.
+    """Return the mean of groups' shares (0 to 1), with a distribution over organisms and groups.
 
     Parameters
     ----------
@@ -102,10 +102,25 @@ def mean_of_groups(estimates: Sequence[Estimate], picks: np.ndarray) -> Estimate
         One for each group, each of a `Bootstrap` of its own.
     picks : array (resample, group)
         How often a group is drawn, as `pick_groups` draws it.
+
+    Notes
+    -----
+    Resampling few groups underestimates how much their mean may vary: with k of them by a factor
+    of sqrt((k - 1) / k), and as if their spread were known. What differs between groups is widened
+    by the first, and by the ratio of Student's t with k - 1 degrees of freedom to a normal's.
     """
+    from scipy.stats import norm, t
+
     draws = np.stack([e.draws for e in estimates], axis=1)
-    mean = float(np.mean([e.mean for e in estimates]))
-    return Estimate(mean, (picks * draws).sum(axis=1) / picks.sum(axis=1))
+    means = np.array([e.mean for e in estimates])
+    mean, number = float(np.mean(means)), len(means)
+    drawn = picks.sum(axis=1)
+    whole, between = (picks * draws).sum(axis=1) / drawn, (picks @ means) / drawn
+    wider = 1.0
+    if number > 1:
+        tail = (1 + CONFIDENCE) / 2
+        wider = math.sqrt(number / (number - 1)) * float(t.ppf(tail, number - 1) / norm.ppf(tail))
+    return Estimate(mean, np.clip(whole + (wider - 1) * (between - mean), 0, 1))
 
 
 def pick_groups(number: int, rng: np.random.Generator) -> np.ndarray:

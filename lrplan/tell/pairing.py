@@ -296,7 +296,7 @@ class Ordered:
         share, right = 0.0, 0.0
         for name in self.groups:
             d, w = self.differences[name], self.weights[name] / len(self.groups)
-            sure = probability(self.slope(without=name), np.abs(d)) >= level
+            sure = (d != 0) & (probability(self.slope(without=name), np.abs(d)) >= level)
             share += float(w[sure].sum())
             right += float(w[sure & (d > 0)].sum())
         return share, right / share if share else None

@@ -82,7 +82,7 @@ def test_table_names_the_condition_of_every_figure(cli, fast, tiny_cohort_path):
         "chance 50.0 % 0.50",
     ]
     told = " ".join(ran.out.split())
-    assert "(a brain is one): 50.0 to 75.0 % are told right (95% interval; mean 62.0 %)" in told
+    assert "(a brain is one) 50.0 to 75.0 % are told right (95% interval; mean 62.0 %)" in told
     assert "0.50 of 1.00 bits" in ran.out
     assert "cannot separate: adam and sgdm" in ran.out
     assert "Warning: most populations hold?[2J fewer units" in ran.out

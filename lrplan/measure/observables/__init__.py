@@ -274,7 +274,12 @@ SETS = {
 
 
 def default_set(
-    *, tracked: bool, sessions: int | None, stimuli: int | None, stored: bool = False
+    *,
+    tracked: bool,
+    sessions: int | None,
+    stimuli: int | None,
+    units: int | None = None,
+    stored: bool = False,
 ) -> str:
     """Return the name of the set that a design takes if it names no observables.
 
@@ -282,7 +287,7 @@ def default_set(
     ----------
     tracked : bool
         Whether units are the same in all sessions.
-    sessions, stimuli : int or None
+    sessions, stimuli, units : int or None
         How many; None is as many as a cohort has.
     stored : bool, default False
         Whether observables are taken that a cohort stores ready-made, or the noise is unknown.
@@ -294,7 +299,8 @@ def default_set(
     >>> default_set(tracked=False, sessions=5, stimuli=None)
     'standard-2-untracked'
     """
-    if stored or (stimuli is not None and stimuli < LEAST_STIMULI):
+    few = stimuli is not None and stimuli < LEAST_STIMULI
+    if stored or few or units == 1:
         return STANDARD_STORED
     if sessions == 1:
         return STANDARD_SINGLE

@@ -22,6 +22,9 @@ from lrplan.measure.observables._noise import (
     transposed,
 )
 
+SMALL = 1e-30
+"""Mean squares below this have lost digits in single precision."""
+
 
 class Term(NamedTuple):
     """Variances p_k q_u: one part of each stimulus and one of each unit.
@@ -231,12 +234,21 @@ class Responses(Moments):
 def _unit(values: Any) -> Any:
     """Return a power of 2 near the root mean square of values (..., [session,] stimulus, unit)."""
     xp = array_namespace(values)
-    square = xp.vecdot(values, values) / values.shape[-1]
-    for axis in range(-1, -min(values.ndim, 3), -1):
-        square = average(square, axis=axis, keepdims=True)
+    square = _mean_square(values)
+    if bool(xp.any(~xp.isfinite(square) | (square < SMALL))):
+        # Squares of such values are no numbers of single precision.
+        square = _mean_square(xp.astype(values, xp.float64))
     square = xp.astype(square[..., None], xp.float64)
     found = xp.isfinite(square) & (square > 0)
     return 2.0 ** xp.round(xp.log2(xp.where(found, square, 1.0)) / 2)
+
+
+def _mean_square(values: Any) -> Any:
+    """Return the mean of squares over the last three axes, (..., 1, 1)."""
+    out = array_namespace(values).vecdot(values, values) / values.shape[-1]
+    for axis in range(-1, -min(values.ndim, 3), -1):
+        out = average(out, axis=axis, keepdims=True)
+    return out
 
 
 def scale(values: Any, noise: Any) -> Any:

@@ -151,12 +151,14 @@ def _correlations(found: Responses, weighed: Any, weighed_squares: Any) -> list[
 def _covariance(found: Responses) -> Any:
     """Return the covariances of stimuli over units, of stimuli of equal responses 0.
 
-    a = mu + c, so that a a^T follows from c c^T without another product of responses.
+    a = mu + c, so that the covariances follow from c c^T without another product of responses; mu
+    less its mean over units, since a large baseline would cost all digits.
     """
     xp = namespace(found.values)
-    shift = (found.centred @ found.mean[..., None])[..., 0] / found.units
-    level = average(found.mean * found.mean, axis=-1)[..., None, None]
-    mean = found.row_means
+    mu = found.mean - average(found.mean, axis=-1, keepdims=True)
+    shift = (found.centred @ mu[..., None])[..., 0] / found.units
+    level = average(mu * mu, axis=-1)[..., None, None]
+    mean = average(found.centred, axis=-1)
     out = found.gram + shift[..., None] + shift[..., None, :] + level
     out = out - mean[..., None] * mean[..., None, :]
     seen = xp.linalg.diagonal(out) > rounding(out) * found.row_squares

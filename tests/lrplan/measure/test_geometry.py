@@ -445,7 +445,10 @@ def test_a_recording_whose_noise_is_unknown_is_refused():
             r"\(dissimilarity\) need at least 3 stimuli, but there are 2.*"
             "alignment, change, geometry can be had",
         ),
-        ({"stimuli": 1}, r"\(alignment\) need at least 2 stimuli.*choose other observables$"),
+        (
+            {"stimuli": 1},
+            r"\(alignment\) need at least 2 stimuli.*choose other observables, such as standard-1$",
+        ),
         ({"units": 1}, r"\(alignment\) need at least 2 units"),
         ({"units": "all", "noise": 0}, r"\(alignment\) are taken of single units"),
     ],

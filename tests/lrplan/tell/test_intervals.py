@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lrplan.tell.intervals import Bootstrap, jackknife
+from lrplan.tell.intervals import (
+    RESAMPLES,
+    Bootstrap,
+    Estimate,
+    jackknife,
+    mean_of_groups,
+    pick_groups,
+)
 
 
 def test_the_mean_is_balanced_over_rules():
@@ -77,3 +84,17 @@ def test_the_jackknife_covers_the_truth_at_its_rate():
         found = jackknife(np.array(means))
         covered += found.low <= 0 <= found.high
     assert 0.90 <= covered / 300 <= 0.99
+
+
+@pytest.mark.parametrize("number", [3, 5, 8])
+def test_the_mean_of_few_groups_is_covered(number):
+    """Groups vary by 0.1 about 0.5, organisms within them by 0.03."""
+    rng = np.random.default_rng(0)
+    hit = []
+    for _ in range(300):
+        means = 0.5 + 0.1 * rng.standard_normal(number)
+        seen = means + 0.03 * rng.standard_normal(number)
+        estimates = [Estimate(float(m), m + 0.03 * rng.standard_normal(RESAMPLES)) for m in seen]
+        found = mean_of_groups(estimates, pick_groups(number, rng)).interval
+        hit.append(found.low <= 0.5 <= found.high)
+    assert np.mean(hit) > 0.92

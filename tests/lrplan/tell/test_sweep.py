@@ -176,7 +176,7 @@ def test_shuffled_labels_give_chance(separable):
         for s in range(6)
     ]
     for name, chance in (("accuracy", 0.25), ("family", 0.25), ("auc", 0.5), ("family_auc", 0.5)):
-        assert abs(np.mean([float(f[name].squeeze()) for f in found]) - chance) < 0.06
+        assert abs(np.mean([float(f[name].squeeze()) for f in found]) - chance) < 0.1
 
 
 def test_families_are_held_out_and_named(families):
