@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrplan.texts import Line, cell
+from lrplan.texts import Line, cell, counted
 
 CONTRAST_WORDS = {
     "both": "and their differences",
@@ -24,7 +24,7 @@ def design_line(asked: Mapping[str, Any]) -> str:
         f"noise {asked['noise']:.3g} ({asked['noise_reference']})",
         " + ".join(asked["measure"]),
         f"modality {asked['modality']}" + (f" ({cell(settings)})" if settings else ""),
-        "a session at every checkpoint" if sessions is None else f"{sessions} sessions",
+        "a session at every checkpoint" if sessions is None else counted(sessions, "session"),
     ]
     if sessions is None and schedule["spacing"] is not None:
         words[-1] = "sessions"

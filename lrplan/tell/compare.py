@@ -221,6 +221,10 @@ class Comparison:
         columns = ("more like", "than", "first side", "answer", "accuracy", "answered", "right")
         title = "How probable it is that the first side is the one that is"
         lines.append(table(title, columns, rows, numbers=2))
+        lines.append(
+            "Each line takes for granted that one side follows the one rule and the other side the "
+            "other, in the same preparation; that neither does it cannot say."
+        )
         conditions = sorted({p.expected.conditions for p in self.pairs})
         lines.append(
             "Accuracy (95% interval) is that of such comparisons on organisms that no classifier "

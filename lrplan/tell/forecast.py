@@ -217,16 +217,16 @@ class Forecast:
         predicted = [str(r) for r in self.confusion["predicted"].values]
         lines: list[Line] = [
             f"Forecast from the cohort {self.cohort}: {self.organisms} organisms, "
-            f"{self.populations} populations, {len(rules)} rules",
+            f"{self._recorded()}, {len(rules)} rules",
             f"Design: {design_line(self.design.to_json())}",
             *(["Labels were shuffled between organisms, as a control."] if self.shuffled else []),
             self._headline(),
             table(None, COLUMNS, self._rows(), numbers=1),
-            f"One recording tells {bits.mean:.2f} of {most:.2f} bits about the rule (95% interval "
-            f"{bits.low:.2f} to {bits.high:.2f}).",
+            f"Under known conditions one recording tells {bits.mean:.2f} of {most:.2f} bits about "
+            f"the rule (95% interval {bits.low:.2f} to {bits.high:.2f}).",
             "",
             table(
-                "Confusion: share of each true rule that is taken for",
+                "Confusion under known conditions: share of each true rule that is taken for",
                 ("true rule", *predicted),
                 matrix,
                 numbers=1,
@@ -234,10 +234,16 @@ class Forecast:
         ]
         if self.inseparable:
             pairs = "; ".join(f"{a} and {b}" for a, b in self.inseparable)
-            lines.append(f"This design cannot separate: {pairs}.")
+            lines.append(f"Even under known conditions this design cannot separate: {pairs}.")
         else:
-            lines.append("This design separates every pair of rules.")
+            lines.append("Under known conditions this design separates every pair of rules.")
         return lines + [f"Warning: {w}" for w in self.warnings]
+
+    def _recorded(self) -> str:
+        together = len(self.design.areas or ())
+        if together > 1:
+            return f"{together} areas of each recorded together"
+        return f"{self.populations} populations"
 
     def _headline(self) -> str:
         found = self.held_out.get("family")

@@ -20,6 +20,7 @@ from lrplan.randomness import keyed_rng
 from lrplan.simulate.optimizers import optimizers
 from lrplan.simulate.rules import rules
 from lrplan.simulate.run._values import (
+    errors_at,
     is_distribution,
     like,
     list_of,
@@ -217,7 +218,8 @@ def parse_draws(raw: Mapping[str, Any], common: Common, where: str) -> Draws:
         )
     names = list_of(raw, "rule", where)
     for name in names:
-        rules.get(name)
+        with errors_at(f"{where}: rule"):
+            rules.get(name)
     reference = raw.get("learning_rate_batch")
     if reference is not None:
         whole(reference, "learning_rate_batch", where, least=1)
@@ -261,6 +263,9 @@ def _rates(given: Any, names: list[str], where: str) -> dict[str, Drawn]:
     """Return the learning rates that are drawn, by rule."""
     if not isinstance(given, dict) or is_distribution(given):
         given = dict.fromkeys(names, given)
+    for rule in given:
+        with errors_at(f"{where}: learning_rate"):
+            rules.get(rule)
     return {rule: _rates_of(rule, value, where) for rule, value in given.items()}
 
 
