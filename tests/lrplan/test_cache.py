@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -209,22 +210,24 @@ def test_a_folder_that_may_only_be_read_serves_what_it_has(cache):
         cache.folder.chmod(0o700)
 
 
-def write_often(folder, number):
-    cache = Cache(folder, limit=20_000)
-    for n in range(60):
-        cache.put({"n": n % 5}, {"x": np.full(500, n % 5)})
-        found = cache.get({"n": n % 5})
-        assert found is None or (found.arrays["x"] == n % 5).all()
+WRITE_OFTEN = """
+import sys
+from pathlib import Path
+import numpy as np
+from lrplan.cache import Cache
+
+cache = Cache(Path(sys.argv[1]), limit=20_000)
+for n in range(60):
+    cache.put({"n": n % 5}, {"x": np.full(500, n % 5)})
+    found = cache.get({"n": n % 5})
+    assert found is None or (found.arrays["x"] == n % 5).all()
+"""
 
 
 def test_two_processes_at_once_meet_whole_entries_only(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    others = [context.Process(target=write_often, args=(tmp_path, i)) for i in range(2)]
-    for other in others:
-        other.start()
-    for other in others:
-        other.join()
-    assert [other.exitcode for other in others] == [0, 0]
+    command = [sys.executable, "-c", WRITE_OFTEN, str(tmp_path)]
+    others = [subprocess.Popen(command) for _ in range(2)]
+    assert [other.wait() for other in others] == [0, 0]
     assert not list(tmp_path.glob("*.partial"))
 
 
