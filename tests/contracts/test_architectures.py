@@ -43,8 +43,15 @@ def narrow(settings):
     return small
 
 
+# ResNet-34 has the code of ResNet-18, and twice its layers.
+NAMES = [
+    pytest.param(name, marks=[pytest.mark.slow] if name.startswith("resnet34") else [])
+    for name in architectures.names()
+]
+
+
 @pytest.mark.parametrize("check", ArchitectureContract.checks())
-@pytest.mark.parametrize("name", architectures.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_an_architecture_keeps_its_contract(name, check):
     settings = narrow(architectures.get(name).settings)
     ArchitectureContract.run(name, check, settings=settings)

@@ -144,6 +144,7 @@ print(json.dumps([f.to_json() for f in found]))
 """
 
 
+@pytest.mark.slow
 def test_what_is_not_asked_for_changes_no_result(separable, site, tmp_path):
     """Forecasts, analyses and claims on a cohort made before: the same to the last bit."""
     (before, expected), (now, found) = (
@@ -275,6 +276,7 @@ def test_the_documented_test_passes(documented, tmp_path):
     assert " passed" in python(*run, site=documented, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_the_documented_design_takes_the_observable(documented, tmp_path):
     [text] = [text for text in blocks("python") if "lrplan.Design" in text]
     said = python("-c", text + "print(*design.observables)", site=documented, cwd=tmp_path)

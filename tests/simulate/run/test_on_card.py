@@ -207,6 +207,7 @@ def test_what_others_hold_is_waited_for_by_what_is_known_to_be_needed(tiny, make
     assert "needs about 0.1 GB; another process seems to hold the rest" in heard.notes[-1]
 
 
+@pytest.mark.slow
 def test_another_users_process_may_take_memory_in_the_middle(
     tiny, parts, make, heard, small_stacks
 ):

@@ -152,6 +152,7 @@ def test_the_last_shard_packs(tiny, whole, tmp_path, assert_same_cohort):
     assert run(2) == Outcome(new=False, missing=0)
 
 
+@pytest.mark.slow
 def test_two_shards_with_the_same_organisms_train_each_once(
     tiny, whole, start, tmp_path, assert_same_cohort
 ):

@@ -128,7 +128,7 @@ def test_test_data_have_no_part_in_it(here, small, tmp_path, monkeypatch):
     assert rows(tune(small, tmp_path / "other.toml", **CPU)) == rows(found)
 
 
-@pytest.mark.parametrize("after", [1, 13])
+@pytest.mark.parametrize("after", [1, pytest.param(13, marks=pytest.mark.slow)])
 def test_an_interrupted_search_goes_on_to_the_same_end(here, small, tmp_path, after):
     whole = tune(small, tmp_path / "whole.toml", **CPU)
     trained = []
