@@ -200,3 +200,63 @@ def _value(text: str) -> bool | int | float | str:
         except ValueError:
             continue
     return text
+
+
+# How a recording is read and what it is compared with.
+Without = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ID",
+        help="Organisms to leave out of training; several by repeating it or with commas.",
+        show_default="none",
+    ),
+]
+NoiseOfRecording = Annotated[
+    float | None,
+    typer.Option(
+        parser=number,
+        metavar="SD",
+        help="Noise of one response, as a fraction of the signal's standard deviation.",
+        show_default="estimated from how trials vary",
+    ),
+]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of the trials that names the stimulus.",
+        show_default="chosen by name",
+    ),
+]
+Align = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of times, in seconds, to which the window refers.",
+        show_default="start_time",
+    ),
+]
+Window = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[START,]END",
+        help="Window of a response, in seconds after --align.",
+        show_default="the whole trial; 0,1 where it has no end or --align is given",
+    ),
+]
+CheckpointBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="session|block:COLUMN",
+        help="What is one session: each file, or each value of a column of the trials.",
+        show_default="each file; a column that tells sessions apart in a single file",
+    ),
+]
+Order = Annotated[
+    str | None,
+    typer.Option(
+        metavar="time|name|given",
+        help="Order of the files.",
+        show_default="by start time, else by name",
+    ),
+]

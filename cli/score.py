@@ -26,29 +26,14 @@ def score(
     ],
     cohort: _options.Cohort = "starter",
     include_unlearned: _options.IncludeUnlearned = False,
-    without: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ID",
-            help="Organisms to leave out of training; several by repeating it or with commas.",
-            show_default="none",
-        ),
-    ] = None,
+    without: _options.Without = None,
     position: Annotated[
         str,
         typer.Option(
             metavar="early|middle|deep|unknown", help="Where the recorded area lies, if known."
         ),
     ] = "unknown",
-    noise: Annotated[
-        float | None,
-        typer.Option(
-            parser=_options.number,
-            metavar="SD",
-            help="Noise of one response, as a fraction of the signal's standard deviation.",
-            show_default="estimated from how trials vary",
-        ),
-    ] = None,
+    noise: _options.NoiseOfRecording = None,
     units_table: Annotated[
         str | None,
         typer.Option(
@@ -67,46 +52,11 @@ def score(
         str | None,
         typer.Option(metavar="NAME", help="Table of trials.", show_default="found in the file"),
     ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of the trials that names the stimulus.",
-            show_default="chosen by name",
-        ),
-    ] = None,
-    align: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of times, in seconds, to which the window refers.",
-            show_default="start_time",
-        ),
-    ] = None,
-    window: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[START,]END",
-            help="Window of a response, in seconds after --align.",
-            show_default="the whole trial; 0,1 where it has no end or --align is given",
-        ),
-    ] = None,
-    checkpoint_by: Annotated[
-        str | None,
-        typer.Option(
-            metavar="session|block:COLUMN",
-            help="What is one session: each file, or each value of a column of the trials.",
-            show_default="each file; a column that tells sessions apart in a single file",
-        ),
-    ] = None,
-    order: Annotated[
-        str | None,
-        typer.Option(
-            metavar="time|name|given",
-            help="Order of the files.",
-            show_default="by start time, else by name",
-        ),
-    ] = None,
+    label: _options.Label = None,
+    align: _options.Align = None,
+    window: _options.Window = None,
+    checkpoint_by: _options.CheckpointBy = None,
+    order: _options.Order = None,
     seed: _options.Seed = 0,
     json: _options.Json = False,
     quiet: _options.Quiet = False,

@@ -375,31 +375,28 @@ class Design:
 
 def _measures(asked: Any) -> tuple[str, ...]:
     """Return the measures of a design, sorted."""
-    if isinstance(asked, str):
-        asked = asked.split(",")
-    if not isinstance(asked, Sequence) or not all(isinstance(m, str) for m in asked):
-        raise UsageError(f"measure is {asked!r}; expected one or several of {', '.join(MEASURES)}")
-    measures = tuple(m.strip() for m in asked)
-    for m in measures:
-        if m not in MEASURES:
-            raise UsageError(f"unknown measure {m!r}; {nearest(m, MEASURES)}")
-    if not measures or len(set(measures)) != len(measures):
-        raise UsageError(f"measure is {asked!r}; expected one or several different measures")
-    return tuple(sorted(measures))
+    return tuple(sorted(_different(asked, "measure", MEASURES, "one or several", "measure")))
 
 
 def _areas(asked: Any) -> tuple[str, ...] | None:
     """Return the areas of a design from early to deep, or None where populations stand alone."""
     if asked is None:
         return None
-    if isinstance(asked, str):
-        asked = asked.split(",")
-    if not isinstance(asked, Sequence) or not all(isinstance(a, str) for a in asked):
-        raise UsageError(f"areas is {asked!r}; expected one to three of {', '.join(POSITIONS)}")
-    areas = tuple(a.strip() for a in asked)
-    for a in areas:
-        if a not in POSITIONS:
-            raise UsageError(f"unknown area {a!r}; {nearest(a, POSITIONS)}")
-    if not areas or len(set(areas)) < len(areas):
-        raise UsageError(f"areas is {', '.join(areas)!r}; expected one to three different areas")
+    areas = _different(asked, "areas", POSITIONS, "one to three", "area")
     return tuple(sorted(areas, key=POSITIONS.index))
+
+
+def _different(
+    asked: Any, field: str, known: Sequence[str], number: str, noun: str
+) -> tuple[str, ...]:
+    """Return different words out of those known, given as a list or with commas."""
+    given = asked.split(",") if isinstance(asked, str) else asked
+    if not isinstance(given, Sequence) or not all(isinstance(w, str) for w in given):
+        raise UsageError(f"{field} is {asked!r}; expected {number} of {', '.join(known)}")
+    found = tuple(w.strip() for w in given)
+    for word in found:
+        if word not in known:
+            raise UsageError(f"unknown {noun} {word!r}; {nearest(word, known)}")
+    if not found or len(set(found)) < len(found):
+        raise UsageError(f"{field} is {asked!r}; expected {number} different {noun}s")
+    return found
