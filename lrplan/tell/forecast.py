@@ -16,6 +16,7 @@ from lrplan.arguments import generator
 from lrplan.cohort import as_cohort
 from lrplan.errors import UsageError
 from lrplan.measure.design import Design
+from lrplan.measure.observables import refuse_unmeasured
 from lrplan.measure.observe import observe_cohort
 from lrplan.measure.texts import design_line
 from lrplan.measure.trajectories import Trajectories
@@ -350,6 +351,7 @@ def forecast(
     """
     cohort = as_cohort(cohort)
     check_design(design)
+    refuse_unmeasured(design.taken, design.measures)
     if classifier is not None:
         check_classifier(classifier)
     if split not in SPLITS:

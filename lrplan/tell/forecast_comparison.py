@@ -14,6 +14,7 @@ from lrplan.classifiers.calibrated import Calibrated
 from lrplan.cohort import as_cohort
 from lrplan.errors import UsageError
 from lrplan.measure.design import Design
+from lrplan.measure.observables import refuse_unmeasured
 from lrplan.measure.observe import observe_cohort
 from lrplan.measure.texts import design_line
 from lrplan.measure.virtual import lacking_contrasts, usable
@@ -239,6 +240,7 @@ def forecast_comparison(
     [('adam', 'sgdm', [1])]
     """
     check_design(design)
+    refuse_unmeasured(design.taken, design.measures)
     check_tell(tell)
     numbers = _numbers(animals)
     if classifier is not None:

@@ -413,6 +413,21 @@ def _none_of(measure: str, words: Sequence[str], measures: Sequence[str]) -> str
     )
 
 
+def refuse_unmeasured(words: Sequence[str], measures: Sequence[str]) -> None:
+    """Raise `UsageError` if some words name observables of none of the measures and others do not.
+
+    Sets hold observables of several measures, of which a design takes its own.
+    """
+    idle = [w for w in words if w not in SETS and not measures_with([w], measures)]
+    if idle and len(idle) < len(words):
+        left, fit = ", ".join(idle), measures_with(idle, MEASURES)
+        both = ",".join(m for m in MEASURES if m in {*fit, *measures})
+        raise UsageError(
+            f"{left} would not be taken: of {' and '.join(fit)}, and the design measures "
+            f"{', '.join(measures)}; take `--measure {both}`, or leave out {left}"
+        )
+
+
 def names_of(words: Sequence[str], measures: Sequence[str]) -> list[str]:
     """Return the observables that the words name, of some measures."""
     return [f.observables[i].name for f, places in chosen(words, measures) for i in places]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from lrplan import DataError, Design, Recording, Schedule, UsageError, record
+from lrplan import DataError, Design, Recording, Schedule, UsageError, forecast, record
 from lrplan.measure.observables import chosen
 from lrplan.measure.observe import observe, observe_cohort
 from lrplan.measure.recording import DIMS
@@ -262,3 +262,10 @@ def test_what_populations_hold_and_stimuli_shown_are_what_is_needed(make_cohort,
 def test_what_cannot_be_observed_is_refused(separable, call, said):
     with pytest.raises(UsageError, match=said):
         call(separable)
+
+
+def test_observables_that_would_not_be_taken_are_said(separable):
+    design = Design(units=9, observables=("geometry", "plasticity"))
+    said = "plasticity would not be taken: of weights.*--measure activity,weights"
+    with pytest.raises(UsageError, match=said):
+        forecast(separable, design, rng=0)

@@ -91,10 +91,20 @@ def test_the_mean_of_few_groups_is_covered(number):
     """Groups vary by 0.1 about 0.5, organisms within them by 0.03."""
     rng = np.random.default_rng(0)
     hit = []
-    for _ in range(300):
+    for _ in range(500):
         means = 0.5 + 0.1 * rng.standard_normal(number)
         seen = means + 0.03 * rng.standard_normal(number)
         estimates = [Estimate(float(m), m + 0.03 * rng.standard_normal(RESAMPLES)) for m in seen]
         found = mean_of_groups(estimates, pick_groups(number, rng)).interval
         hit.append(found.low <= 0.5 <= found.high)
-    assert np.mean(hit) > 0.92
+    assert np.mean(hit) > 0.9
+
+
+def test_groups_that_differ_by_their_organisms_alone_are_not_widened():
+    """Two equal groups: only what differs between organisms is in the interval."""
+    rng = np.random.default_rng(0)
+    estimates = [
+        Estimate(0.5 + d, 0.5 + d + 0.03 * rng.standard_normal(RESAMPLES)) for d in (0, 0.02)
+    ]
+    found = mean_of_groups(estimates, pick_groups(2, rng)).interval
+    assert found.high - found.low < 0.2
