@@ -1,7 +1,7 @@
 """What a cohort can be planned on: accuracy, curves, verdicts and times, as Markdown tables.
 
 1 the default design, by what is held out and by what is taken, with shuffled labels as a control,
-  and, with --outside, trained on the cohort and tested on the families of another that it lacks;
+  and, with --outside, trained on the cohort and tested on another, on families never trained on;
 2 the curves over organisms and over families, for one area, several, contrasts and references;
 3 how often `score` would name a rule on a family that it never saw, and how often it is right;
 4 times and memory.
@@ -83,7 +83,7 @@ def run(part: int, work: Work, other: Cohort | None, rules: list[str]) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cohort", help="name or path")
-    parser.add_argument("--outside", help="another cohort, whose other families are tested")
+    parser.add_argument("--outside", help="another cohort, which is tested")
     parser.add_argument(
         "--outside-rules", type=_words, default=[], help="by default all that both cohorts have"
     )

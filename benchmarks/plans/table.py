@@ -17,7 +17,7 @@ from lrplan.measure.observe import observe_cohort
 from lrplan.measure.trajectories import Trajectories
 from lrplan.tell.combine import Probabilities
 from lrplan.tell.intervals import Estimate, Interval, mean_of_groups, pick_groups
-from plans.common import SETS, THREE, Work, groups_of, judged, markdown, told
+from plans.common import SETS, THREE, Work, judged, markdown, told
 
 NAMES = {
     "known": "known conditions",
@@ -69,14 +69,11 @@ def _side_by_side(found: dict[str, pd.DataFrame]) -> str:
 
 
 def outside(work: Work, other: Cohort, rules: Sequence[str]) -> None:
-    """Print what classifiers that were trained on the cohort say of families it does not have."""
+    """Print what classifiers that were trained on the cohort say of another cohort's families.
+
+    Where both have a family, classifiers for it are trained on the others alone.
+    """
     design = common_design(work, other)
-    families = sorted(set(map(str, other.families)) - set(map(str, work.cohort.families)))
-    if not families:
-        raise UsageError(
-            f"the families of {other.name!r} are all in {work.cohort.name!r}; name another cohort "
-            "with --outside"
-        )
     # One pass serves all sets.
     recorded = [
         observe_cohort(c, design.with_(observables=SETS["both"]), rng=work.seed)
@@ -92,10 +89,9 @@ def outside(work: Work, other: Cohort, rules: Sequence[str]) -> None:
         )
     rules = list(rules) or shared
     train, test = (t.take(np.isin(t.y, rules)).with_observables(names) for t in sound)
-    test = test.take(np.isin(test.label("family"), families))
     sessions = train.sessions
     work.say(
-        f"### Trained on {work.cohort.name}, tested on families of {other.name} that it lacks\n\n"
+        f"### Trained on {work.cohort.name} without a family, tested on that of {other.name}\n\n"
         f"Rules {', '.join(rules)}; {sessions} sessions, {design.units} units, {design.stimuli} "
         f"stimuli; {len(np.unique(train.organisms))} organisms train, "
         f"{len(np.unique(test.organisms))} are tested; chance {1 / len(rules):.2f}\n"
@@ -133,20 +129,25 @@ def _outside(
     own = names_of(asked, work.design.measures)
     kept = [o for o in train.observables if o in own]
     alone = [t.with_observables(kept) for t in (train, test)]
-    p = _told_of(work, *alone)
+    row = [together(t, THREE, "both") for t in alone]
+    told_of = {str(f): _told_of(work, *alone, f) for f in np.unique(test.label("family"))}
+    in_row = {str(f): _told_of(work, *row, f) for f in np.unique(test.label("family"))}
     ways = {
-        "one area": p,
-        "three areas combined late": p.by_animal(areas=len(THREE)),
-        "three areas in one row": _told_of(work, *(together(t, THREE, "both") for t in alone)),
+        "one area": told_of,
+        "three areas combined late": {f: p.by_animal(areas=len(THREE)) for f, p in told_of.items()},
+        "three areas in one row": in_row,
     }
     return {
         (way, family): found
         for way, each in ways.items()
-        for family, found in _by_family(work, each, test).items()
+        for family, found in _by_family(work, each).items()
     }
 
 
-def _told_of(work: Work, train: Trajectories, test: Trajectories) -> Probabilities:
+def _told_of(work: Work, train: Trajectories, test: Trajectories, family: str) -> Probabilities:
+    """Return what classifiers that never saw a family say of it."""
+    train = train.take(train.label("family") != family)
+    test = test.take(test.label("family") == family)
     model = work.fit(train.features(), train.y, train.organisms, "outside")
     return Probabilities.of(
         model.predict_proba(test.features().values), np.unique(train.y), test.labels
@@ -154,15 +155,14 @@ def _told_of(work: Work, train: Trajectories, test: Trajectories) -> Probabiliti
 
 
 def _by_family(
-    work: Work, p: Probabilities, test: Trajectories
+    work: Work, told_of: dict[str, Probabilities]
 ) -> dict[str, tuple[Estimate, Estimate]]:
     """Return accuracy and area in each family, and their mean where there are several."""
-    family = groups_of(test.label("animal"), test.label("family"), p.animals)
-    names = np.unique(family)
     found = {
-        str(n): judged([p.take(family == n)], work.streams.rng("bootstrap", "outside", str(n)))
-        for n in names
+        family: judged([p], work.streams.rng("bootstrap", "outside", family))
+        for family, p in told_of.items()
     }
+    names = list(found)
     if len(names) < 2:
         return found
     picks = pick_groups(len(names), work.streams.rng("bootstrap", "families outside"))

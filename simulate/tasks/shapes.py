@@ -12,6 +12,7 @@ from torch import Tensor
 from lrplan.randomness import keyed_rng
 from lrplan.simulate.architectures import Head
 from lrplan.simulate.tasks import Data, Extent, Task, cross_entropy, tasks
+from lrplan.simulate.tasks._augmentation import share_setting
 from lrplan.simulate.tasks._disk import enlarge, enlarged, larger_shape, whole_setting
 
 SMALLEST_EDGE = 16
@@ -25,6 +26,8 @@ STRETCH = 0.1
 CONTRAST = (0.35, 0.6)
 TEXTURE = (0.02, 0.06)
 GRAIN = 0.03
+GROUND = 0.25
+"""What grounds are where nothing varies."""
 
 
 def _polygon(x: np.ndarray, y: np.ndarray, corners: int) -> np.ndarray:
@@ -115,7 +118,9 @@ def _uniform(rng: np.random.Generator, low: float, high: float, *shape: int) -> 
     return rng.uniform(low, high, shape).astype(np.float32)
 
 
-def _coverage(labels: np.ndarray, edge: int, rng: np.random.Generator) -> np.ndarray:
+def _coverage(
+    labels: np.ndarray, edge: int, variation: float, rng: np.random.Generator
+) -> np.ndarray:
     """Return which share of each pixel a shape covers, (example, row, column).
 
     Each is moved from the middle, sized, turned and stretched at random, and lies within the
@@ -123,10 +128,11 @@ def _coverage(labels: np.ndarray, edge: int, rng: np.random.Generator) -> np.nda
     """
     n = len(labels)
     sizes, middles = _measures()
-    size = sizes[labels] * _uniform(rng, *RADIUS, n)
-    centre = 0.5 + _uniform(rng, -1, 1, 2, n) * np.clip(0.5 - size, 0.05, FARTHEST)
-    turn = _uniform(rng, -TURN, TURN, n)
-    stretch = np.exp(_uniform(rng, -STRETCH, STRETCH, n))
+    size = sizes[labels] * _uniform(rng, *_about(*RADIUS, variation), n)
+    away = variation * np.clip(0.5 - size, 0.05, FARTHEST)
+    centre = 0.5 + _uniform(rng, -1, 1, 2, n) * away
+    turn = variation * _uniform(rng, -TURN, TURN, n)
+    stretch = np.exp(variation * _uniform(rng, -STRETCH, STRETCH, n))
     points = (np.arange(edge * SUBSAMPLES, dtype=np.float32) + 0.5) / (edge * SUBSAMPLES)
     out = np.empty((n, edge, edge), dtype=np.float32)
     for label, inside in enumerate(SHAPES.values()):
@@ -146,14 +152,25 @@ def _coverage(labels: np.ndarray, edge: int, rng: np.random.Generator) -> np.nda
     return out
 
 
-def _colours(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _about(low: float, high: float, share: float) -> tuple[float, float]:
+    """Return a range with the same middle and a share of its width."""
+    middle, half = (low + high) / 2, (high - low) / 2
+    return middle - share * half, middle + share * half
+
+
+def _colours(n: int, variation: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return colours of shapes and grounds, (example, channel), that differ visibly.
 
-    Either may be the lighter one: which shape it is cannot be told from the colours.
+    Either may be the lighter one: which shape it is cannot be told from the colours. The less
+    they vary, the more often shapes are light and grounds are dark.
     """
-    ground = _uniform(rng, 0.15, 0.85, n, 3)
+    dark = (1 - variation) * GROUND
+    ground = dark + variation * _uniform(rng, 0.15, 0.85, n, 3)
     away = rng.standard_normal((n, 3)).astype(np.float32)
     away /= np.linalg.norm(away, axis=1, keepdims=True)
+    if variation < 1:
+        away = variation * away + (1 - variation) / np.sqrt(3)
+        away = (away / np.linalg.norm(away, axis=1, keepdims=True)).astype(np.float32)
     away *= _uniform(rng, *CONTRAST, n, 1) * np.float32(np.sqrt(3))
     # A channel that would leave the range goes the other way, and so differs as much.
     inside = (ground + away >= 0) & (ground + away <= 1)
@@ -184,7 +201,7 @@ def _texture(n: int, edge: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_shapes(
-    count: int, edge: int, *, rng: np.random.Generator
+    count: int, edge: int, *, rng: np.random.Generator, variation: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw pictures of shapes.
 
@@ -197,6 +214,9 @@ def draw_shapes(
     rng : numpy.random.Generator
         Source of the nuisances: position, size, rotation, stretch, two colours, two textures,
         a gradient of light, and grain.
+    variation : float
+        How much of their ranges all nuisances but contrast and grain take, 0 to 1. At 0 every
+        picture of a class is the same light shape on a dark ground.
 
     Returns
     -------
@@ -205,11 +225,11 @@ def draw_shapes(
         In the order of `SHAPES`.
     """
     labels = rng.permutation(np.arange(count) % len(SHAPES)).astype(np.int64)
-    cover = _coverage(labels, edge, rng)[:, None]
-    shape, ground = (c[:, :, None, None] for c in _colours(count, rng))
-    fill, behind = (_texture(count, edge, rng)[:, None] for _ in range(2))
+    cover = _coverage(labels, edge, variation, rng)[:, None]
+    shape, ground = (c[:, :, None, None] for c in _colours(count, variation, rng))
+    fill, behind = (variation * _texture(count, edge, rng)[:, None] for _ in range(2))
     place = np.linspace(-1, 1, edge, dtype=np.float32)
-    slope = _uniform(rng, -0.1, 0.1, 2, count, 1, 1, 1)
+    slope = variation * _uniform(rng, -0.1, 0.1, 2, count, 1, 1, 1)
     light = slope[0] * place + slope[1] * place[:, None]
     images = np.empty((count, 3, edge, edge), dtype=np.uint8)
     for i in range(0, count, AT_ONCE):
@@ -222,8 +242,10 @@ def draw_shapes(
 
 
 @lru_cache(maxsize=4)
-def _drawn(part: str, count: int, edge: int) -> tuple[np.ndarray, np.ndarray]:
-    return draw_shapes(count, edge, rng=keyed_rng("shapes", part, count, edge))
+def _drawn(part: str, count: int, edge: int, variation: float) -> tuple[np.ndarray, np.ndarray]:
+    # Pictures that vary less are of the same shapes, places and colours, drawn nearer together.
+    rng = keyed_rng("shapes", part, count, edge)
+    return draw_shapes(count, edge, rng=rng, variation=variation)
 
 
 class Shapes(Task):
@@ -239,25 +261,26 @@ class Shapes(Task):
     # Any colours are as good, and either of shape and ground may be the lighter one. A small
     # piece of a shape does not tell which it is.
     contrast: dict[str, Any] = {"smallest_crop": 0.4, "hue": 0.5, "negative": 0.5}
-    settings: dict[str, Any] = {"train": 8000, "test": 2000, "edge": 32}
+    settings: dict[str, Any] = {"train": 8000, "test": 2000, "edge": 32, "variation": 1.0}
 
-    def _read(self, settings: dict[str, Any]) -> tuple[int, int, int]:
+    def _read(self, settings: dict[str, Any]) -> tuple[int, int, int, float]:
         return (
             whole_setting(settings, "train", "shapes", least=len(SHAPES)),
             whole_setting(settings, "test", "shapes", least=len(SHAPES)),
             whole_setting(settings, "edge", "shapes", least=SMALLEST_EDGE),
+            share_setting(settings["variation"], "shapes.variation"),
         )
 
     def load(self, size: int | None, settings: dict[str, Any]) -> Data:
         """Return the images as uint8, the same ones every time."""
-        train, test, edge = self._read(settings)
-        images, labels = _drawn("train", train, edge)
-        held_out, held_out_labels = _drawn("test", test, edge)
+        train, test, edge, variation = self._read(settings)
+        images, labels = _drawn("train", train, edge, variation)
+        held_out, held_out_labels = _drawn("test", test, edge, variation)
         return Data(enlarged(images, size), labels, enlarge(held_out, size), held_out_labels)
 
     def extent(self, size: int | None, settings: dict[str, Any]) -> Extent:
         """Return the size of the data, which are not generated for it."""
-        train, test, edge = self._read(settings)
+        train, test, edge, _ = self._read(settings)
         return Extent((3, *larger_shape(edge, edge, size)), train, test)
 
     def check(self, settings: dict[str, Any]) -> None:

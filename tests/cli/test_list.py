@@ -21,6 +21,7 @@ SOME = {
         "cifar10",
         "digits",
         "digits_simclr",
+        "gratings",
         "imagenet",
         "shapes",
         "simclr",

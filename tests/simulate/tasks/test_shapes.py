@@ -29,7 +29,7 @@ def test_held_out_images_do_not_depend_on_how_many_are_trained_on():
 
 def test_neither_area_nor_place_nor_colour_tells_the_shape():
     labels = np.arange(2000) % len(SHAPES)
-    cover = _coverage(labels, 32, np.random.default_rng(0))
+    cover = _coverage(labels, 32, 1.0, np.random.default_rng(0))
     area = cover.mean((1, 2))
     means = np.array([area[labels == c].mean() for c in range(10)])
     assert means.max() / means.min() < 1.15
@@ -51,7 +51,17 @@ def test_no_linear_readout_tells_the_shapes():
     assert readout.score(x[2000:], labels[2000:]) < 0.25
 
 
-@pytest.mark.parametrize(("key", "value"), [("train", 5), ("test", 0), ("edge", 8)])
+def test_with_no_variation_a_class_has_one_picture_but_for_contrast_and_grain():
+    images, labels = draw_shapes(60, 16, rng=np.random.default_rng(0), variation=0.0)
+    for c in range(10):
+        same = images[labels == c].astype(float).reshape(6, -1)
+        assert np.corrcoef(same)[0, 1:].min() > 0.9
+    assert images[:, :, 0, 0].mean() < images[:, :, 8, 8].mean()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("train", 5), ("test", 0), ("edge", 8), ("variation", 1.5)]
+)
 def test_settings_that_cannot_be_are_refused(key, value):
     with pytest.raises(UsageError, match=rf"shapes\.{key} is {value}"):
         TASK.check(TASK.settings | {key: value})
