@@ -48,8 +48,10 @@ def draw_gratings(
     labels = rng.permutation(np.arange(count) % orientations).astype(np.int64)
     turn = np.pi * (labels + rng.uniform(-0.2, 0.2, count)) / orientations
     phase = rng.uniform(0, 2 * np.pi, count)
-    cycles = edge * rng.uniform(*CYCLES_PER_EDGE, count)
-    contrast = np.exp(rng.uniform(*np.log(CONTRAST), count))
+    fewest, most = CYCLES_PER_EDGE
+    cycles = edge * rng.uniform(fewest, most, count)
+    faint, full = np.log(CONTRAST)
+    contrast = np.exp(rng.uniform(faint, full, count))
     place = (np.arange(edge) + 0.5) / edge - 0.5
     across = np.cos(turn)[:, None, None] * place + np.sin(turn)[:, None, None] * place[:, None]
     wave = np.cos(2 * np.pi * cycles[:, None, None] * across + phase[:, None, None])
