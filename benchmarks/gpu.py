@@ -1,12 +1,14 @@
 """GPU: tests, time of a step, memory promised and held, organisms per minute; under nine minutes.
 
 - tests: those that are marked gpu, and what they come to.
-- steps: milliseconds per organism and update, for each rule alone and all four mixed, in stacks of
-  8, 32 and 128, next to a plain loop: nn.Module, torch.optim, autocast, channels last, one network
-  after another, all of which any user would write. Inputs are noise, which takes as long.
+- steps: milliseconds per organism and update, for each rule alone in stacks of 32, and for all four
+  mixed in stacks of 8, 32 and 128, with updates that Python starts and with recorded ones, next to
+  a plain loop: nn.Module, torch.optim, autocast, channels last, one network after another, all of
+  which any user would write. Inputs are noise, which takes as long.
 - memory: what a process is expected to hold that trains a stack, and what it held.
 - recipe: organisms of a wide recipe (ten architectures, four tasks, four rules, three seeds) per
-  minute, by `lrplan simulate`, and the most memory that was taken meanwhile.
+  minute, by `lrplan simulate`, or as its progress promises, and the most memory that was taken
+  meanwhile.
 
 Each part has its share of the time and says what it did not come to.
 
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +37,7 @@ import torch.nn.functional as F
 
 from lrplan.cohort.spec import OrganismSpec
 from lrplan.simulate.learn.learning import Learners, rule_order, stacked
+from lrplan.simulate.learn.recorded import UPDATES_BEFORE, Recorded
 from lrplan.simulate.learn.train import train
 from lrplan.simulate.network import init_backward, init_params
 from lrplan.simulate.rules import rules
@@ -43,8 +47,8 @@ from lrplan.simulate.run.recipe import Recipe, parse_recipe
 from lrplan.simulate.run.work import is_out_of_memory
 
 RULES = ("sgdm", "adam", "feedback_alignment", "information_alignment")
-SHARES = {"tests": 100.0, "steps": 160.0, "memory": 50.0, "recipe": 200.0}
-"""Seconds of each part, with half a minute to spare of nine."""
+SHARES = {"tests": 90.0, "steps": 130.0, "recipe": 150.0, "memory": 40.0}
+"""Seconds of each part."""
 SIMULATE = (sys.executable, "-m", "lrplan.cli", "simulate")
 
 ONE = """
@@ -141,22 +145,27 @@ def wide_recipe(part: int) -> str:
 def tests(device: str, seconds: float, quick: bool) -> dict[str, Any]:
     """Run the tests that need a GPU."""
     root = Path(__file__).resolve().parent.parent
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-p", "no:cacheprovider"]
+    command += ["--tb=short", "--durations=8"]
     command += [str(root / "tests/simulate/test_gpu.py")]
     command += [str(root / "tests/lrplan/classifiers/test_conv1d_mlp.py")]
-    try:
-        ran = subprocess.run(
-            command, cwd=root, capture_output=True, text=True, timeout=seconds, check=False
-        )
-    except subprocess.TimeoutExpired:
-        print(f"tests: not over after {seconds:.0f} s")
-        return {"over": False}
-    lines = ran.stdout.strip().splitlines()
-    told = [line for line in lines if line.startswith(("FAILED", "ERROR", "E  "))]
-    print("tests:", lines[-1] if lines else ran.stderr.strip()[-300:])
-    for line in told:
-        print("  ", line)
-    return {"over": True, "code": ran.returncode, "last": lines[-1:], "failed": told}
+    process = subprocess.Popen(
+        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    late = threading.Timer(seconds, process.kill)
+    late.start()
+    lines = []
+    for line in process.stdout or ():
+        # At once, so that what was told is not lost with what is not over.
+        print("  " + line.rstrip(), flush=True)
+        lines.append(line.rstrip())
+    code = process.wait()
+    over = late.is_alive()
+    late.cancel()
+    if not over:
+        print(f"tests: not over after {seconds:.0f} s", flush=True)
+    told = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    return {"over": over, "code": code, "last": lines[-1:], "failed": told}
 
 
 # Steps
@@ -272,50 +281,79 @@ def plain_step(name: str, spec: OrganismSpec, device: torch.device, quick: bool)
     return step
 
 
-def stack_step(specs: list[OrganismSpec], device: torch.device) -> Any:
-    """Return one update of a stack."""
+def stack_step(specs: list[OrganismSpec], device: torch.device, *, recorded: bool = False) -> Any:
+    """Return one update of a stack, recorded as a graph or started by Python."""
     _, extent = sized(specs[0])
     learners = learners_of(specs, device)
     images = torch.randn(len(specs), specs[0].batch_size, *extent.shape, device=device)
     labels = torch.zeros(len(specs), specs[0].batch_size, dtype=torch.int64, device=device)
-    return lambda: learners.learn(images, labels, 1.0)
+    if not recorded:
+        return lambda: learners.learn(images, labels, 1.0)
+    played = Recorded(learners)
+
+    def step() -> None:
+        played.learn(images, labels, 1.0)
+
+    for _ in range(UPDATES_BEFORE + 1):
+        step()
+    if played.reason is not None:
+        raise played.reason
+    return step
+
+
+def time_of(specs: list[OrganismSpec], device: torch.device, way: str, seconds: float) -> Any:
+    """Return milliseconds per organism and update, or why there are none."""
+    tries = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = way == "recorded, tried"
+    try:
+        step = stack_step(specs, device, recorded=way != "by Python")
+        return milliseconds(step, device, seconds) / len(specs)
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            return "no memory"
+        print(f"  {way}: {type(error).__name__}: {error}", flush=True)
+        return "failed"
+    finally:
+        step = None
+        torch.backends.cudnn.benchmark = tries
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def steps(device: str, seconds: float, quick: bool) -> dict[str, Any]:
-    """Time updates of stacks and of the plain loop."""
+    """Time updates of stacks and of the plain loop; the stack of 32 comes first."""
     end, where = time.monotonic() + seconds, torch.device(device)
-    sizes = (4, 8) if quick else (8, 32, 128)
-    each = 0.1 if quick else 2.0
+    each = 0.1 if quick else 1.0
+    ways = ["by Python"] + ["recorded", "recorded, tried"] * (device == "cuda")
     found: dict[str, Any] = {}
-    header = ["network", "rules", *(f"stack of {n}" for n in sizes), "plain loop"]
-    print("steps: ms per organism and update\n  " + "  ".join(f"{h:>22}" for h in header))
+    print(
+        "steps: ms per organism and update, of which kernels are started by Python or by a graph "
+        "that\nwas recorded; tried: cuDNN tries its kernels first (convolutions, stack of 32)"
+    )
+    header = ["network", "rules", "stack", *ways]
+    print("  " + "  ".join(f"{h:>21}" for h in header), flush=True)
     for name in NETWORKS:
-        plain = milliseconds(
-            plain_step(name, one_recipe(name, 1, RULES[:1], quick).specs[0], where, quick),
-            where,
-            each,
-        )
+        spec = one_recipe(name, 1, RULES[:1], quick).specs[0]
+        plain = milliseconds(plain_step(name, spec, where, quick), where, each)
         found[name] = {"plain": plain}
-        for which in (RULES, *((rule,) for rule in RULES)):
-            label = "all four" if len(which) > 1 else which[0]
-            row: list[float | None] = []
-            for n in sizes:
-                row.append(None)
-                if time.monotonic() > end:
-                    continue
-                try:
-                    step = stack_step(list(one_recipe(name, n, which, quick).specs), where)
-                    row[-1] = milliseconds(step, where, each) / n
-                except (RuntimeError, MemoryError) as error:
-                    if not is_out_of_memory(error):
-                        raise
-                step = None
-                if device == "cuda":
-                    torch.cuda.empty_cache()
-            found[name][label] = row
-            shown = ["-" if t is None else f"{t:.3f}" for t in row]
-            print("  " + "  ".join(f"{c:>22}" for c in (name, label, *shown, f"{plain:.3f}")))
-    print("  - : out of memory, or out of time")
+        print(f"  {name:>21}  {'a plain loop':>21}  {1:>21}  {plain:>21.3f}", flush=True)
+    alone = [(name, (rule,), 32) for name in NETWORKS for rule in reversed(RULES)]
+    mixed = [(name, RULES, n) for n in (32, 8, 128) for name in NETWORKS]
+    for name, which, n in [*mixed[:3], *alone, *mixed[3:]]:
+        if time.monotonic() > end:
+            print("  out of time")
+            break
+        n = min(n, 8) if quick else n
+        label = "all four" if len(which) > 1 else which[0]
+        row = {}
+        for way in ways:
+            if way == "recorded, tried" and (name == "mlp" or n != 32):
+                continue
+            specs = list(one_recipe(name, n, which, quick).specs)
+            row[way] = time_of(specs, where, way, each)
+        found[name][f"{label} x {n}"] = row
+        shown = [t if isinstance(t, str) else f"{t:.3f}" for t in row.values()]
+        print("  " + "  ".join(f"{c:>21}" for c in (name, label, n, *shown)), flush=True)
     return found
 
 
@@ -371,7 +409,10 @@ def recipe(device: str, seconds: float, quick: bool) -> dict[str, Any]:
         specs = parse_recipe(text).specs
         command = [*SIMULATE, str(path), "--out", str(out), "--device", device]
         began = time.monotonic()
-        process = subprocess.Popen(command)
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        told: list[str] = []
+        listener = threading.Thread(target=_listen, args=(process.stderr, told), daemon=True)
+        listener.start()
         if device == "cuda":
             torch.cuda.empty_cache()
             threading.Thread(target=watch, daemon=True).start()
@@ -382,16 +423,47 @@ def recipe(device: str, seconds: float, quick: bool) -> dict[str, Any]:
             process.wait()
         took = time.monotonic() - began
         over.set()
+        listener.join(5)
         whole = out.exists()
         done = (
             len(specs) if whole else len(list(out.with_name(out.name + ".partial").glob("*.npz")))
         )
+    left = _promised(told)
     print(
         f"recipe: {done} of {len(specs)} organisms in {took:.0f} s"
         f"{'' if whole else ' (stopped: organisms in training do not count)'}, "
         f"{60 * done / took:.1f} a minute; {most[0] / 1e9:.1f} GB taken at most"
     )
-    return {"organisms": done, "of": len(specs), "seconds": took, "most_bytes": most[0]}
+    promised = None
+    if not whole and left is not None:
+        promised = 60 * len(specs) / left
+        print(f"recipe: as its progress has it, {promised:.1f} organisms a minute in all")
+    return {
+        "organisms": done,
+        "of": len(specs),
+        "seconds": took,
+        "promised": promised,
+        "most_bytes": most[0],
+    }
+
+
+def _listen(lines: Any, told: list[str]) -> None:
+    """Show what a command says, and keep it with the time at which it said it."""
+    began = time.monotonic()
+    for line in lines:
+        print("  " + line.rstrip(), flush=True)
+        told.append(f"{time.monotonic() - began:.1f} {line.rstrip()}")
+
+
+def _promised(told: list[str]) -> float | None:
+    """Return how many seconds a command promised last to take in all."""
+    found = None
+    for line in told:
+        about = re.search(r"^([\d.]+) .*about ([\d.]+) (s|min|h) left", line)
+        if about:
+            unit = {"s": 1, "min": 60, "h": 3600}[about[3]]
+            found = float(about[1]) + unit * float(about[2])
+    return found
 
 
 def main() -> int:

@@ -147,14 +147,17 @@ class Learners:
         self.drives: dict[str, list[torch.Size]] = {}
         self._tie()
 
-    def learn(self, images: Tensor, labels: Tensor, share: float) -> None:
+    def learn(self, images: Tensor, labels: Tensor, share: float | Tensor) -> None:
         """Make one update.
+
+        All numbers that differ from update to update are read from tensors on the device, and none
+        is read back, so that an update can be recorded (`lrplan.simulate.learn.recorded`).
 
         Parameters
         ----------
         images, labels : Tensor (organism, example, ...)
             One batch for each organism.
-        share : float
+        share : float or Tensor ()
             Of the peak learning rate.
         """
         if self.convolves:
@@ -171,7 +174,7 @@ class Learners:
             for updates in self.updates:
                 updates.step(grads, rates)
             for rows, name, move in moves:
-                self.feedback[name][rows].add_(move, alpha=share)
+                self.feedback[name][rows].add_(move * share)
             self._tie()
 
     def _losses_of_all(

@@ -22,6 +22,7 @@ from lrplan.simulate.learn.learning import Learners, rule_order, stacked, way_ba
 from lrplan.simulate.learn.parts import halves, validation_split
 from lrplan.simulate.learn.performance import Performance
 from lrplan.simulate.learn.probes import Population, Probes
+from lrplan.simulate.learn.recorded import Recorded, can_be_recorded
 from lrplan.simulate.learn.storage import Storage
 from lrplan.simulate.network import Network, init_backward, init_params
 from lrplan.simulate.rules import Rule, rules
@@ -157,6 +158,7 @@ def train(
     *,
     device: torch.device | str = "cpu",
     precision: str = "auto",
+    graphs: bool = True,
     on_checkpoint: Callable[[int], None] | None = None,
 ) -> list[Trained]:
     """Train organisms that share architecture, task, batch size and length of training.
@@ -175,6 +177,10 @@ def train(
     precision : {"auto", "float64", "float32", "bfloat16"}
         ``bfloat16`` computes weighted layers in that precision while training; weights and what
         is stored stay float32. ``auto`` is that on a GPU that can, and float32 on a CPU.
+    graphs : bool
+        Whether updates on a GPU are recorded once as a CUDA graph and then played, where the
+        optimizers allow it (`lrplan.simulate.learn.recorded`). It changes their time, and memory:
+        what an update takes is held on to.
     on_checkpoint : callable, optional
         Called with the checkpoint's index after each.
 
@@ -200,7 +206,7 @@ def train(
     both = list(zip(each_network, specs, strict=True))
     params = stacked([init_params(n, s.rng("weights")) for n, s in both], device, dtype)
     if pretrain_epochs(spec):
-        params = _pretrained(specs, each_network, task, task_settings, params, half)
+        params = _pretrained(specs, each_network, task, task_settings, params, half, graphs)
     learners: Learners | Exposed
     when: Collection[int] = range(steps[-1])
     if spec.is_passive:
@@ -217,6 +223,7 @@ def train(
             network, each_rule, task, task_settings, params, feedback, peak, half=half
         )
     batches = Batches(specs, task, task_settings, data, spec.epochs, device, dtype).at(when)
+    learn = _recorded(learners) if graphs else learners.learn
     schedule = spec.settings.get("training", {}).get("schedule", "cosine")
 
     kept: list[dict[str, Any]] = []
@@ -236,7 +243,7 @@ def train(
             if on_checkpoint is not None:
                 on_checkpoint(len(kept) - 1)
         if step in when:
-            learners.learn(images, labels, _share(schedule, step, steps[-1]))
+            learn(images, labels, _share(schedule, step, steps[-1]))
 
     examples = np.asarray(steps, dtype=np.int64) * spec.batch_size
     every_size = torch.stack(sizes, dim=1).cpu().numpy()  # waits for all copies to the host
@@ -251,6 +258,13 @@ def train(
         diverged = has_diverged(every_size[i], is_weight, arrays)
         trained[s.hash] = Trained(s, probes.populations, layers, arrays, diverged)
     return [trained[s.hash] for s in asked]
+
+
+def _recorded(learners: Learners | Exposed) -> Callable[[Tensor, Tensor, float], None]:
+    """Return what makes an update: one that is recorded, where that is possible."""
+    if isinstance(learners, Learners) and can_be_recorded(learners):
+        return Recorded(learners).learn
+    return learners.learn
 
 
 def _precision(asked: str, device: torch.device) -> tuple[torch.dtype, torch.dtype | None]:
@@ -324,6 +338,7 @@ def _pretrained(
     task_settings: dict[str, Any],
     params: dict[str, Tensor],
     half: torch.dtype | None,
+    graphs: bool,
 ) -> dict[str, Tensor]:
     """Return parameters that have learned the first half of the classes.
 
@@ -348,8 +363,9 @@ def _pretrained(
     learners = Learners(
         network, [rule] * len(specs), task, task_settings, params, {}, rate, half=half
     )
+    learn = _recorded(learners) if graphs else learners.learn
     for step, (images, labels) in enumerate(batches):
-        learners.learn(images, labels, _share("cosine", step, batches.steps))
+        learn(images, labels, _share("cosine", step, batches.steps))
     drawn = [init_params(n, s.rng("readout")) for n, s in zip(networks, specs, strict=True)]
     fresh = stacked(drawn, device, dtype)
     heads = tuple(f"{layer.name}." for layer in network.layers if layer.readout)

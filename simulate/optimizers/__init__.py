@@ -30,6 +30,10 @@ class Optimizer(Protocol):
     ----------
     summary, cites : str
         One line of what it is, and its source.
+    recordable : bool, optional
+        Whether a step can be recorded and played again, as a GPU's graphs are: all that changes
+        from step to step are the contents of the tensors given, which are changed in place. Without
+        it, it cannot.
     """
 
     summary: ClassVar[str]
@@ -89,6 +93,11 @@ def in_memory_order(params: Tensors, grads: Tensors, *states: Tensors) -> list[l
                 )
             views.append(view)
     return found
+
+
+def fused_rate(learning_rate: Tensor) -> Tensor:
+    """Return one learning rate as torch's fused kernels take it, in single precision on a GPU."""
+    return learning_rate.float() if learning_rate.is_cuda else learning_rate
 
 
 def per_organism(value: float | Tensor, like: Tensor) -> float | Tensor:

@@ -12,6 +12,7 @@ from torch.optim.adam import adam
 from lrplan.simulate.optimizers import (
     Tensors,
     add_scaled,
+    fused_rate,
     in_memory_order,
     is_zero,
     optimizers,
@@ -25,15 +26,12 @@ class Moments:
 
     Parameters
     ----------
-    count : int
-        How many there were.
     counts : list of Tensor ()
-        The same for each parameter, where fused kernels look for it.
+        How many there were, for each parameter, where fused kernels look for it.
     first, second : dict of str to Tensor
         Running means of gradients and of their squares.
     """
 
-    count: int
     counts: list[Tensor]
     first: Tensors
     second: Tensors
@@ -50,6 +48,7 @@ class Adam:
 
     summary: ClassVar[str] = "adaptive moments with bias correction"
     cites: ClassVar[str] = "Kingma & Ba, ICLR 2015"
+    recordable: ClassVar[bool] = True
 
     beta1: float = 0.9
     beta2: float = 0.999
@@ -60,13 +59,12 @@ class Adam:
         """Return zero moments and a step count of 0."""
         first, second = ({k: torch.zeros_like(p) for k, p in params.items()} for _ in range(2))
         counts = [torch.zeros((), device=p.device) for p in params.values()]
-        return Moments(0, counts, first, second)
+        return Moments(counts, first, second)
 
     def step(
         self, params: Tensors, grads: Tensors, state: Moments, learning_rate: Tensor
     ) -> tuple[Tensors, Moments]:
         """Update parameters and moments in place and return them."""
-        state.count += 1
         if learning_rate.ndim == 0:
             weights, gradients, first, second = in_memory_order(
                 params, grads, state.first, state.second
@@ -82,17 +80,18 @@ class Adam:
                 amsgrad=False,
                 beta1=self.beta1,
                 beta2=self.beta2,
-                lr=learning_rate,
+                lr=fused_rate(learning_rate),
                 weight_decay=self.weight_decay,
                 eps=self.epsilon,
                 maximize=False,
             )
             return params, state
         torch._foreach_add_(state.counts, 1)
-        # Both bias corrections are numbers, and go into the rate and epsilon:
+        # Both bias corrections are one number for all parameters, and go into the rate and epsilon:
         # lr (m / c1) / (sqrt(s / c2) + eps) = (lr sqrt(c2) / c1) m / (sqrt(s) + sqrt(c2) eps).
-        root = (1 - self.beta2**state.count) ** 0.5
-        rate = learning_rate * root / (1 - self.beta1**state.count)
+        count = state.counts[0].double()
+        root = (1 - self.beta2**count) ** 0.5
+        rate = learning_rate * root / (1 - self.beta1**count)
         for name, p in params.items():
             g, m, s = grads[name], state.first[name], state.second[name]
             if not is_zero(self.weight_decay):

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 from torch.optim.sgd import sgd
 
-from lrplan.simulate.optimizers import Tensors, add_scaled, in_memory_order, is_zero, optimizers
+from lrplan.simulate.optimizers import (
+    Tensors,
+    add_scaled,
+    fused_rate,
+    in_memory_order,
+    is_zero,
+    optimizers,
+)
 
 
 @optimizers.register("sgdm")
@@ -24,6 +31,7 @@ class SGDM:
 
     summary: ClassVar[str] = "stochastic gradient descent with (Nesterov) momentum"
     cites: ClassVar[str] = "Sutskever et al., ICML 2013"
+    recordable: ClassVar[bool] = True
 
     momentum: float = 0.9
     nesterov: bool = True
@@ -46,7 +54,7 @@ class SGDM:
                 fused=True,
                 weight_decay=self.weight_decay,
                 momentum=self.momentum,
-                lr=learning_rate,
+                lr=fused_rate(learning_rate),
                 dampening=0.0,
                 nesterov=self.nesterov,
                 maximize=False,
