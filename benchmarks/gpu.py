@@ -459,9 +459,9 @@ def _promised(told: list[str]) -> float | None:
     """Return how many seconds a command promised last to take in all."""
     found = None
     for line in told:
-        about = re.search(r"^([\d.]+) .*about ([\d.]+) (s|min|h) left", line)
+        about = re.search(r"^([\d.]+) .*about ([\d.]+) (s|min|hours) left", line)
         if about:
-            unit = {"s": 1, "min": 60, "h": 3600}[about[3]]
+            unit = {"s": 1, "min": 60, "hours": 3600}[about[3]]
             found = float(about[1]) + unit * float(about[2])
     return found
 

@@ -83,7 +83,12 @@ class OwnUpdate(Protocol):
 
 @runtime_checkable
 class LearnedFeedback(Protocol):
-    """A credit whose backward weights learn."""
+    """A credit whose backward weights learn.
+
+    On a GPU layers compute in half precision. What they saw is shown in the precision of the
+    weights all the same, but as it is to a credit that has an attribute ``any_precision = True``:
+    weights and the step of B are in full precision for these, too.
+    """
 
     def update_backward(self, seen: Observed) -> Tensor:
         """Return the step of B, which is scaled by the schedule of the learning rate alone."""

@@ -57,6 +57,7 @@ class InformationAlignment(FeedbackAlignment):
 
     summary: ClassVar[str] = "errors go back through weights that learn by a local loss"
     cites: ClassVar[str] = "Kunin et al., ICML 2020"
+    any_precision: ClassVar[bool] = True
 
     amp: float = 2e-3
     null: float = 1e-3
@@ -119,7 +120,7 @@ class AlignmentLoss:
     Attributes
     ----------
     x, z : Tensor (example, ...)
-        Inputs and drives, centred.
+        Inputs and drives, centred, in their own precision.
     """
 
     def __init__(self, credit: InformationAlignment, seen: Observed, *, examples: int) -> None:
@@ -127,23 +128,33 @@ class AlignmentLoss:
         self.weight = seen.weight
         x, z = seen.x[:examples], seen.z[:examples]
         mean = x.mean(tuple(range(1, x.ndim)), keepdim=True)
-        of_mean = seen.op.forward(torch.ones_like(x[:1]), seen.weight)
-        self.x, self.z = x - mean, z - mean.reshape(-1, *[1] * (z.ndim - 1)) * of_mean
+        of_mean = seen.op.forward(torch.ones_like(x[:1]), seen.weight.to(x.dtype))
+        self.x = x - mean
+        self.z = torch.addcmul(z, mean.reshape(-1, *[1] * (z.ndim - 1)), of_mean, value=-1)
         # Squares summed over examples, averaged over units.
-        of_x, of_z = (t.square().sum() / t.shape[1] for t in (self.x, self.z))
-        self.amp = credit.amp / of_x.clamp_min(TINY)
-        self.null = credit.null / of_z.clamp_min(TINY)
-        self.decay = credit.decay
+        of_x, of_z = ((_energy(t, self.weight) / t.shape[1]) for t in (self.x, self.z))
+        of_x, of_z = of_x.clamp_min(TINY), of_z.clamp_min(TINY)
+        self.amp, self.null, self.decay = credit.amp / of_x, credit.null / of_z, credit.decay
+        # Factors of activity are taken to the weights: these are fewer, and in full precision.
+        self.null_to_amp = self.null * of_x / credit.amp if credit.amp else None
 
     def down(self, backward: Tensor) -> Tensor:
         """Return minus the gradient."""
-        missing = self.amp * self.x - 2 * self.null * self._carried(backward)
-        return self._pairs(missing) - 2 * self.decay * backward
+        shrink = 2 * self.decay * backward
+        if self.null_to_amp is None:
+            return -2 * self.null * self._pairs(self._carried(backward)) - shrink
+        missing = self.x - self._carried(2 * self.null_to_amp * backward)
+        return self.amp * self._pairs(missing) - shrink
 
     def bend(self, direction: Tensor) -> Tensor:
         """Return the second derivative times a direction in the space of B."""
         curved = self._pairs(self._carried(direction))
         return 2 * self.null * curved + 2 * self.decay * direction
+
+    def curvature(self, direction: Tensor) -> Tensor:
+        """Return the product of a direction and its `bend`, which takes one pass less."""
+        curved = _energy(self._carried(direction), self.weight)
+        return 2 * self.null * curved + 2 * self.decay * direction.square().sum()
 
     def _carried(self, backward: Tensor) -> Tensor:
         return self.op.transpose(self.z, backward, self.x)
@@ -151,6 +162,11 @@ class AlignmentLoss:
     def _pairs(self, x: Tensor) -> Tensor:
         """Return the sum over examples and places of z x^T, in the shape of W."""
         return self.op.weight_gradient(x, self.z, self.weight)
+
+
+def _energy(activity: Tensor, like: Tensor) -> Tensor:
+    """Return the sum of squares, in the precision of another tensor."""
+    return torch.linalg.vector_norm(activity, dtype=like.dtype).square()
 
 
 def conjugate_gradients(loss: AlignmentLoss, start: Tensor, steps: int) -> Tensor:
@@ -161,13 +177,14 @@ def conjugate_gradients(loss: AlignmentLoss, start: Tensor, steps: int) -> Tenso
     down = loss.down(start)
     way, direction, size = torch.zeros_like(start), down, down.square().sum()
     for step in range(steps):
+        if step == steps - 1:
+            return way + size / loss.curvature(direction).clamp_min(TINY) * direction
         bent = loss.bend(direction)
         length = size / (direction * bent).sum().clamp_min(TINY)
         way = way + length * direction
-        if step < steps - 1:
-            down = down - length * bent
-            before, size = size, down.square().sum()
-            direction = down + size / before.clamp_min(TINY) * direction
+        down = down - length * bent
+        before, size = size, down.square().sum()
+        direction = down + size / before.clamp_min(TINY) * direction
     return way
 
 

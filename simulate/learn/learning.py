@@ -286,8 +286,9 @@ class Learners:
                 # Rows without B of their own hold W, which is nothing a credit is to see.
                 has_one = credit.backward_weights and name in self.feedback
                 backward = [self.feedback[name]] if has_one else []
+                as_seen = what == "update_backward" and getattr(credit, "any_precision", False)
                 mine = torch.utils._pytree.tree_map(
-                    partial(_some, rows=rows, dtype=weight.dtype),
+                    partial(_some, rows=rows, dtype=None if as_seen else weight.dtype),
                     (visits, weight, backward, rewards),
                 )
                 one = over_stack(self._asking(getattr(credit, what), name), rows.stop - rows.start)
@@ -353,8 +354,8 @@ def _updates(
     return found
 
 
-def _some(tensor: Tensor, *, rows: slice, dtype: torch.dtype) -> Tensor:
-    return tensor[rows].to(dtype)
+def _some(tensor: Tensor, *, rows: slice, dtype: torch.dtype | None) -> Tensor:
+    return tensor[rows] if dtype is None else tensor[rows].to(dtype)
 
 
 def _credit_of_all(rules: Sequence[Rule]) -> Credit:
