@@ -108,7 +108,8 @@ class Conv:
         """Return tensors channels last where several convolutions are side by side."""
         if self.groups == 1:
             return tensors
-        return tuple(t.contiguous(memory_format=torch.channels_last) for t in tensors)
+        # Not by a memory format, of which some versions of torch know nothing under vmap.
+        return tuple(t.movedim(-3, -1).contiguous().movedim(-1, -3) for t in tensors)
 
     def gradients(self, x: Tensor, weight: Tensor, dz: Tensor, *, of_input: bool) -> Tensor:
         """Return the gradient of the input, or else of the weight."""
