@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import re
 import signal
 import subprocess
@@ -28,6 +29,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,8 @@ from lrplan.simulate.learn.recorded import UPDATES_BEFORE, Recorded
 from lrplan.simulate.learn.train import train
 from lrplan.simulate.network import init_backward, init_params
 from lrplan.simulate.rules import rules
-from lrplan.simulate.run.memory import PROCESS_BYTES, process_bytes
+from lrplan.simulate.run.card import Gpu
+from lrplan.simulate.run.memory import process_bytes
 from lrplan.simulate.run.preflight import sized, task_of
 from lrplan.simulate.run.recipe import Recipe, parse_recipe
 from lrplan.simulate.run.work import is_out_of_memory
@@ -379,13 +382,15 @@ def memory(device: str, seconds: float, quick: bool) -> dict[str, Any]:
 
 
 def _held(recipe: Recipe) -> int:
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
+    """Return what a process of its own held: this one may hold what other parts left."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_trained, recipe).result()
+
+
+def _trained(recipe: Recipe) -> int:
+    card = Gpu.here()
     train(list(recipe.specs), recipe.storage, device="cuda")
-    free, total = torch.cuda.mem_get_info()
-    # What is neither free nor torch's is the context, if the card is ours alone.
-    context = min(total - free - torch.cuda.memory_reserved(), PROCESS_BYTES)
-    return int(torch.cuda.max_memory_reserved() + context)
+    return card.used_bytes()
 
 
 # A recipe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,7 +15,7 @@ from lrplan.cohort.spec import OrganismSpec
 from lrplan.simulate.tasks import Data, Task
 
 DRAWN_STEPS = 16
-"""Steps whose augmentations are drawn at once."""
+"""Steps whose augmentations are drawn at once, and copied to the device, as their examples are."""
 
 
 def device_rows(images: Any, device: torch.device) -> Any:
@@ -132,9 +133,10 @@ class Batches:
     def _ahead(self, steps: Iterator[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
         """Give places and images of each step; those on disk are read one step ahead."""
         if isinstance(self.images, Tensor):
-            for places in steps:
-                chosen = torch.from_numpy(places).to(self.device)
-                yield chosen, self.images[chosen]
+            # A copy from ordinary memory waits for the device, so there is one for several steps.
+            while some := list(itertools.islice(steps, DRAWN_STEPS)):
+                for chosen in torch.from_numpy(np.stack(some)).to(self.device):
+                    yield chosen, self.images[chosen]
             return
 
         def read(places: np.ndarray) -> tuple[Tensor, Tensor]:

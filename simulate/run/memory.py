@@ -67,7 +67,10 @@ def process_bytes(specs: Sequence[OrganismSpec], storage: Storage) -> int:
 
 
 def tensor_bytes(specs: Sequence[OrganismSpec], storage: Storage) -> int:
-    """Return the most bytes that tensors of a stack take at a time, in an update or a look.
+    """Return the most bytes that tensors of a stack take at a time, in an update and a look.
+
+    What an update takes is held on to while the stack is looked at, for the next one
+    (`lrplan.simulate.learn.recorded`).
 
     Layers compute in bfloat16, as on any GPU that can. Convolutions and sorts, whose libraries
     take memory of their own, are counted with as much again as they read and write.
@@ -103,12 +106,15 @@ def tensor_bytes(specs: Sequence[OrganismSpec], storage: Storage) -> int:
             torch.empty(organisms, device=META),
             half=torch.bfloat16,
         )
+        held = counted.again()
         with torch.no_grad():
             statistics = probes.batch_statistics(learners.params)
             probes.measure(learners.params, statistics)
             performance(
                 lambda shown: probes.evaluate(learners.params, statistics, shown), organisms
             )
+        look = counted.most - held
+        counted.again()
         views = task.views(
             torch.zeros(1, *extent.shape),
             _drawn(task.augmentation(np.random.default_rng(0), 1, 1, settings)),
@@ -121,7 +127,7 @@ def tensor_bytes(specs: Sequence[OrganismSpec], storage: Storage) -> int:
             ),
             1.0,
         )
-    return counted.most
+    return look + counted.most
 
 
 def _rule(spec: OrganismSpec) -> Any:
@@ -171,6 +177,11 @@ class _Counted(TorchDispatchMode):
         super().__init__()
         self.now = self.most = 0
         self._held: dict[int, weakref.ref[Any]] = {}
+
+    def again(self) -> int:
+        """Begin to look for the most anew, and return what is held now."""
+        self.most = self.now
+        return self.now
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

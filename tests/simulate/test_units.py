@@ -328,6 +328,19 @@ def test_layer_normalisation_of_a_stack_has_scales_and_shifts_of_its_organisms()
             assert torch.allclose(one.layer_norm("a", x[i]), expected, rtol=1e-9, atol=1e-10)
 
 
+def test_layer_normalisation_has_the_same_derivatives_where_layers_are_looked_at():
+    x = torch.randn(3, 4, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    params = {k: torch.linspace(0.5, 2, 4, dtype=torch.float64) for k in ("a.scale", "a.shift")}
+    y, looked_at = (Pass(params, probes=p).layer_norm("a", x) for p in (None, {}))
+    assert torch.allclose(y, looked_at, rtol=1e-12, atol=1e-12)
+    several = torch.eye(y.numel(), dtype=y.dtype)[::7].reshape(-1, *y.shape)
+    (found,) = torch.autograd.grad(looked_at, x, several, is_grads_batched=True)
+    for chosen, change in zip(several, found, strict=True):
+        (expected,) = torch.autograd.grad(y, x, chosen, retain_graph=True)
+        assert torch.allclose(change, expected, rtol=1e-9, atol=1e-12)
+
+
 def test_layer_normalisation_learns_in_half_precision():
     made = recipe("mlp", width=6, normalisation="layer", nonlinearity="softplus")
     for specs in (list(made.specs), list(made.specs[:1])):
