@@ -155,10 +155,14 @@ class Pass:
         After Ba et al. 2016, with a scale and a shift for each channel (Wu & He, ECCV 2018, with
         one group). Examples do not mix, so it needs no statistics.
         """
-        # By hand: torch's own, with one group, cannot be mapped over a stack by all its versions.
-        units = tuple(range(1, x.ndim))
-        variance, mean = torch.var_mean(x, units, correction=0, keepdim=True)
-        return self._scaled(name, (x - mean) * (variance + BATCH_NORM_EPSILON).rsqrt())
+        if self.probes is None:
+            return self._scaled(name, F.group_norm(x, 1, eps=BATCH_NORM_EPSILON))
+        # Derivatives by probes are taken for many outputs at once. Of channels last on a CPU torch
+        # before 2.14 cannot take them so through its own function.
+        axes = tuple(range(1, x.ndim))
+        centred = x - x.mean(axes, keepdim=True)
+        variance = centred.square().mean(axes, keepdim=True)
+        return self._scaled(name, centred * torch.rsqrt(variance + BATCH_NORM_EPSILON))
 
     def _scaled(self, name: str, x: Tensor) -> Tensor:
         """Scale and shift each channel."""
