@@ -217,7 +217,8 @@ NoiseOfRecording = Annotated[
     typer.Option(
         parser=number,
         metavar="SD",
-        help="Noise of one response, as a fraction of the signal's standard deviation.",
+        help="Noise of one response, as a fraction of the signal within units (how responses vary "
+        "over stimuli).",
         show_default="estimated from how trials vary",
     ),
 ]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lrplan.measure.modalities import Modality
 
 SCALINGS = ("relative", "raw")
-NOISE_REFERENCES = ("relative", "absolute")
+RELATIVE, WITHIN, ABSOLUTE = NOISE_REFERENCES = ("relative", "within", "absolute")
 CONTRASTS = ("both", "only", "none")
 ALL = "all"
 USUAL_NOISE = 0.1
@@ -126,9 +126,9 @@ class Design:
         for a cohort that stores no responses.
     noise : float, optional
         Standard deviation of the noise of one response (the mean over a stimulus's trials), as
-        a fraction of the population's signal standard deviation over stimuli and units in the
-        first session; by default 0.1. Of a modality whose noise follows from its settings
-        (`Modality.takes_noise`) it is 0, and no other is accepted.
+        a fraction of the signal that `noise_reference` names, in the first session; by default
+        0.1. Of a modality whose noise follows from its settings (`Modality.takes_noise`) it is 0,
+        and no other is accepted.
     measure : str or sequence of str, default "activity"
         One or several of ``activity``, ``weights``, ``paired``.
     modality : str, default "ideal"
@@ -144,8 +144,12 @@ class Design:
     position : {"early", "middle", "deep", "unknown"}, optional
         Where the recorded area lies. By default every population is recorded and its position is a
         feature; ``unknown`` records all and leaves the position out of the features.
-    noise_reference : {"relative", "absolute"}, default "relative"
-        ``absolute`` takes `noise` in the network's own activation unit, as the paper did.
+    noise_reference : {"relative", "within", "absolute"}, default "relative"
+        ``relative`` to the population's standard deviation over stimuli and units, ``within`` to
+        that over stimuli within units (its root mean square over units): what stimuli drive, which
+        is what `lrplan.measure.noise` finds in a recording and what `lrplan.score` matches.
+        Synapses have no stimuli, and so no such signal. ``absolute`` takes `noise` in the
+        network's own activation unit, as the paper did.
     scaling : {"relative", "raw"}, default "relative"
         ``relative`` divides each observable by the first session's scale to the power of the
         observable's degree, since a firing rate and a network's activation share no unit, and gives
@@ -187,7 +191,7 @@ class Design:
     tracked: bool = True
     stimuli: int | None = None
     position: str | None = None
-    noise_reference: str = "relative"
+    noise_reference: str = RELATIVE
     scaling: str = "relative"
     observables: str | Sequence[str] | None = None
     areas: str | Sequence[str] | None = None
@@ -227,6 +231,12 @@ class Design:
         object.__setattr__(self, "areas", _areas(self.areas))
         self._check_areas()
         self._check_reference()
+        if self.noise_reference == WITHIN and "weights" in self.measures:
+            raise UsageError(
+                f"noise_reference is {WITHIN!r}, relative to what stimuli drive within a unit, but "
+                f"weights have no stimuli; use --noise-reference {RELATIVE} for the measure "
+                "'weights'"
+            )
         modality = self.make_modality()
         for m in self.measures:
             if m not in modality.measures:

@@ -12,6 +12,7 @@ CONTRAST_WORDS = {
     "only": "their differences only",
     "none": "side by side",
 }
+NOISE_WORDS = {"relative": "relative", "within": "within units", "absolute": "absolute"}
 
 
 def design_line(asked: Mapping[str, Any]) -> str:
@@ -53,7 +54,7 @@ def _noise_words(asked: Mapping[str, Any]) -> str:
     """Return the noise of a Design, given as its JSON."""
     if asked["noise"] is None:
         return f"noise as it follows from {asked['modality']}"
-    return f"noise {asked['noise']:.3g} ({asked['noise_reference']})"
+    return f"noise {asked['noise']:.3g} ({NOISE_WORDS[asked['noise_reference']]})"
 
 
 def _reference_words(asked: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from lrplan.measure.contrasts import (
 )
 from lrplan.measure.design import Design
 from lrplan.measure.modalities import Course
+from lrplan.measure.noise import signal_sd
 from lrplan.measure.recording import DIMS, Recording, padded
 from lrplan.randomness import keyed_rng
 from lrplan.threads import in_threads
@@ -391,9 +392,7 @@ class Samples:
         self._check_stored(everything, place, sessions)
         first = everything[sessions[0]]
         signal = self._ordered(everything, place, units)
-        sd = 1.0
-        if self._design.noise_reference == "relative":
-            sd = float(np.nanstd(first, dtype=np.float64))
+        sd = signal_sd(first, self._design.noise_reference)
         lines = len(everything.shape) - len(self._sides[place])
         flat = signal.reshape(*signal.shape[:lines], -1)
         return flat, first.reshape(*everything.shape[1:lines], -1), sd, signal.shape

@@ -13,7 +13,8 @@ from lrplan.arguments import generator
 from lrplan.cohort import as_cohort
 from lrplan.cohort.learned import NOT_LEARNED
 from lrplan.errors import UsageError
-from lrplan.measure.design import Design, Schedule
+from lrplan.measure.design import RELATIVE, Design, Schedule
+from lrplan.measure.noise import signal_sd
 from lrplan.measure.virtual import draw_units
 from lrplan.nwb.write import kind_and_modality, write_nwb
 from lrplan.registry import nearest
@@ -73,6 +74,7 @@ def record_nwb(
     units: int = 300,
     sessions: int | None = None,
     noise: float | None = None,
+    noise_reference: str = RELATIVE,
     kind: str | None = None,
     modality: str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -97,7 +99,9 @@ def record_nwb(
         Evenly spread over training; by default one per checkpoint.
     noise : float, optional
         As in a Design: standard deviation of the mean over a stimulus's trials, as a fraction of
-        the population's signal standard deviation in the first session.
+        the population's signal in the first session.
+    noise_reference : {"relative", "within", "absolute"}, default "relative"
+        Which signal, as in a Design.
     kind : {"spikes", "dff"}, optional
         Spike times or dF/F; by default what the modality is written as, else spikes.
     modality : str, optional
@@ -129,6 +133,7 @@ def record_nwb(
     design = Design(
         units=units,
         noise=noise,
+        noise_reference=noise_reference,
         modality=modality,
         settings={} if settings is None else settings,
         schedule=Schedule(sessions=sessions),
@@ -153,7 +158,7 @@ def record_nwb(
     return write_nwb(
         signal,
         out,
-        noise_sd=design.noise_level * float(np.nanstd(full[0], dtype=np.float64)),
+        noise_sd=design.noise_level * signal_sd(full[0], design.noise_reference),
         kind=kind,
         modality=modality,
         settings=design.settings,
