@@ -93,12 +93,13 @@ UnitsOrAll = Annotated[
     ),
 ]
 Noise = Annotated[
-    float,
+    float | None,
     typer.Option(
         parser=number,
         metavar="SD",
         help="Noise of one response (mean over a stimulus's trials): standard deviation as a "
         "fraction of the population's signal standard deviation.",
+        show_default="0.1; of a modality whose noise follows from its settings none",
     ),
 ]
 Modality = Annotated[

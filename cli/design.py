@@ -30,7 +30,7 @@ SPLITS = ("organism", "layer")
 
 def design(
     units: _options.UnitsOrAll = 300,
-    noise: _options.Noise = 0.1,
+    noise: _options.Noise = None,
     cohort: _options.Cohort = "starter",
     include_unlearned: _options.IncludeUnlearned = False,
     modality: _options.Modality = "ideal",

@@ -29,7 +29,7 @@ def record(
     cohort: _options.Cohort = "starter",
     units: _options.Units = 300,
     sessions: _options.Sessions = None,
-    noise: _options.Noise = 0.1,
+    noise: _options.Noise = None,
     kind: Annotated[
         str | None,
         typer.Option(
@@ -48,11 +48,14 @@ def record(
     ] = None,
     setting: _options.Settings = None,
     trials: Annotated[
-        int,
+        int | None,
         typer.Option(
-            parser=_options.whole, metavar="N", help="Trials of each stimulus in each session."
+            parser=_options.whole,
+            metavar="N",
+            help="Trials of each stimulus in each session.",
+            show_default="the modality's, or 10",
         ),
-    ] = 10,
+    ] = None,
     tracked: _options.Tracked = True,
     seed: _options.Seed = 0,
     json: _options.Json = False,
@@ -72,7 +75,8 @@ def record(
         settings=settings,
         schedule=Schedule(sessions=sessions),
     )
-    positive_int(trials, "trials")
+    if trials is not None:
+        positive_int(trials, "trials")
 
     from lrplan import open_cohort, record_nwb
 

@@ -669,7 +669,7 @@ def _shared_design(
         warnings.append(
             f"recordings have {units[0]} to {units[-1]} units; {units[0]} of each are used"
         )
-    levels = sorted(d.noise for d in designs)
+    levels = sorted(d.noise_level for d in designs)
     if levels[-1] > DIFFERENT * levels[0]:
         warnings.append(
             f"the noise differs between recordings ({levels[0]:.2g} to {levels[-1]:.2g}), but all "

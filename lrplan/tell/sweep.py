@@ -17,7 +17,7 @@ from lrplan.arguments import generator
 from lrplan.classifiers import seeded
 from lrplan.cohort import as_cohort
 from lrplan.errors import UsageError
-from lrplan.measure.design import Design, Schedule
+from lrplan.measure.design import USUAL_NOISE, Design, Schedule
 from lrplan.measure.observe import Observed, observe_designs
 from lrplan.measure.trajectories import Trajectories
 from lrplan.measure.virtual import check_held, draw_key, lacking_contrasts, usable
@@ -389,7 +389,8 @@ def accuracy_by_units(
     centre = most if design.all_units else design.unit_count
     units = _around(centre, (0.03, 0.1, 0.3, 1), least=2, most=most)
     design = design.with_(observables=design.taken)
-    return sweep(cohort, design, units=units, noise=[design.noise], rng=rng, classifier=classifier)
+    noise = [design.noise_level]
+    return sweep(cohort, design, units=units, noise=noise, rng=rng, classifier=classifier)
 
 
 def accuracy_by_noise(
@@ -401,14 +402,16 @@ def accuracy_by_noise(
 ) -> xr.Dataset:
     """Return a `sweep` over noise around the design's, at its units.
 
-    Where the design takes all units, at as many as are stored of every population.
+    Where the design takes all units, at as many as are stored of every population. A modality whose
+    noise follows from its settings has none to sweep over, and is refused.
     """
     cohort = as_cohort(cohort)
     check_design(design)
     most = min(int(cohort.stored_units(m).min()) for m in design.measures)
     units = most if design.all_units else design.unit_count
-    centre = design.noise or 0.1
-    noise = sorted({0.0, design.noise} | {centre * f for f in (0.3, 3, 10, 30)})
+    centre = design.noise_level or USUAL_NOISE
+    least = set() if design.make_modality().takes_noise == "positive" else {0.0}
+    noise = sorted(least | {design.noise_level} | {centre * f for f in (0.3, 3, 10, 30)})
     design = design.with_(observables=design.taken)
     return sweep(cohort, design, units=[units], noise=noise, rng=rng, classifier=classifier)
 

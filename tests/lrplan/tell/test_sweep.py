@@ -27,7 +27,8 @@ SCHEDULES = (Schedule(), Schedule(sessions=3), Schedule(sessions=2, start=1))
 def test_each_combination_is_what_is_recorded_alone(separable, changes):
     design = Design(**changes)
     chosen = separable.usable_populations(design.position)
-    units, noise = (4, 9, 25), (0.0, 0.2, 1.0)
+    units = (4, 9, 25)
+    noise = (0.05 if design.modality == "counts" else 0.0, 0.2, 1.0)
     key = draw_key(np.random.default_rng(7))
     observed = observe_designs(
         separable,
