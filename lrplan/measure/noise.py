@@ -9,7 +9,7 @@ within units. Where rates are log-normal over units the two differ by two to fou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -346,14 +346,23 @@ def signal_sd(first: np.ndarray, reference: str) -> float:
     return float(np.sqrt(np.nanmean(squares)))
 
 
-def both_references(cohort: Cohort, design: Design) -> dict[str, float] | None:
+def both_references(
+    cohort: Cohort, design: Design, *, populations: Sequence[int] | None = None
+) -> dict[str, float] | None:
     """Return a design's noise relative to both signals, as they are in a cohort.
+
+    Parameters
+    ----------
+    cohort, design
+        What is recorded, and how.
+    populations : sequence of int, optional
+        Which; by default all that suit the design, of which at most 60 are looked at.
 
     Returns
     -------
     dict or None
         ``within`` and ``relative``: the one that the design names, and what it comes to in the
-        median of (at most 60) populations in the first session. None where the design has no
+        median of the populations in the first session. None where the design has no
         noise, does not measure activity, or has it in absolute units, or the cohort stores no
         responses.
     """
@@ -368,11 +377,11 @@ def both_references(cohort: Cohort, design: Design) -> dict[str, float] | None:
         or cohort.stimuli < 2
     ):
         return None
-    populations = usable(cohort, design, None)
-    places = np.linspace(0, len(populations) - 1, min(MOST_POPULATIONS, len(populations)))
+    chosen = usable(cohort, design, populations)
+    places = np.linspace(0, len(chosen) - 1, min(MOST_POPULATIONS, len(chosen)))
     session = design.schedule.checkpoints(cohort.checkpoints)[:1]
     ratios = []
-    for population in populations[np.unique(places.round().astype(int))]:
+    for population in chosen[np.unique(places.round().astype(int))]:
         first = cohort.read("activity", np.array([population]), session)[0, 0]
         over, within = signal_sd(first, RELATIVE), signal_sd(first, WITHIN)
         if over > 0 and within > 0:
@@ -448,7 +457,8 @@ def _above_zero(value: Any, what: str) -> float:
 
 def _words(figures: tuple[float, float, float]) -> str:
     value, low, high = figures
-    return f"{value:.2g} ({low:.2g} to {high:.2g})"
+    told = [f"{v:#.2g}".rstrip(".") for v in (value, low, high)]
+    return f"{told[0]} ({told[1]} to {told[2]})"
 
 
 def _interval_json(figures: tuple[float, float, float]) -> dict[str, float | None]:
