@@ -114,6 +114,10 @@ class Modality(ABC):
         """Duration of a trial in a file, in seconds, unless another one is asked."""
         return 1.0
 
+    def assumptions(self) -> list[str]:
+        """Say in sentences what a forecast takes for granted that no setting can be measured by."""
+        return []
+
     @abstractmethod
     def trials(
         self,
