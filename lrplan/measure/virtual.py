@@ -374,7 +374,8 @@ class Samples:
         Returns
         -------
         signal : array (checkpoint, ..., line)
-            Units, synapses or pairs, along one axis, in the order in which they are recorded. All
+            Units, synapses or pairs, along one axis, in the order in which they are recorded;
+            pairs as (post, pre) where the modality asks for it. All
             checkpoints, so that a session does not depend on the others.
         first : array (..., line)
             All that is stored of the first session.
@@ -393,6 +394,8 @@ class Samples:
         first = everything[sessions[0]]
         signal = self._ordered(everything, place, units)
         sd = signal_sd(first, self._design.noise_reference)
+        if not self._modality.pairs_in_line:
+            return signal, first, sd, signal.shape
         lines = len(everything.shape) - len(self._sides[place])
         flat = signal.reshape(*signal.shape[:lines], -1)
         return flat, first.reshape(*everything.shape[1:lines], -1), sd, signal.shape

@@ -87,6 +87,9 @@ class Modality(ABC):
         the settings; then `noise_sd` is 0 and says nothing.
     misses : bool
         Whether units that are there may not be seen in some session: they are NaN.
+    pairs_in_line : bool
+        Whether pairs stand along one axis, of units; otherwise signals of pairs are (session,
+        stimulus, post, pre), and pre is the axis of units.
     """
 
     summary: ClassVar[str]
@@ -95,6 +98,7 @@ class Modality(ABC):
     writes: ClassVar[str] = "dff"
     takes_noise: ClassVar[str] = "any"
     misses: ClassVar[bool] = False
+    pairs_in_line: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -289,6 +293,16 @@ def _checked(one: Field[Any], value: Any) -> Any:
     raise UsageError(f"{one.name} is {value!r}; expected {words}")
 
 
+_MEANT = {
+    "imaging": "calcium calciumimaging 2p twophoton 2photon gcamp gcamp6f gcamp6s dff ophys",
+    "synaptic_imaging": "spines spine spineimaging synapses",
+    "paired": "alloptical influencemapping photostimulation optogenetics",
+    "electrophysiology": "ephys spikes neuropixels ecephys tetrodes tetrode utah units",
+}
+
 modalities: Registry[type[Modality]] = Registry(
-    "modality", package="lrplan.measure.modalities", group="lrplan.modalities"
+    "modality",
+    package="lrplan.measure.modalities",
+    group="lrplan.modalities",
+    meant={word: name for name, words in _MEANT.items() for word in words.split()},
 )

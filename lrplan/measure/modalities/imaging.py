@@ -75,172 +75,194 @@ class Imaging(Modality):
     misses = True
 
     trials_per_stimulus: int = setting(
-        20, unit="trials", source="assumption: usual in visual cortex", least=1
+        20, unit="1", source="assumption: trials of each stimulus in each session", least=1
     )
     window_s: float = setting(
-        1.0, unit="s", source="assumption: window from the stimulus's onset", least=0.01, most=60
+        1.0,
+        unit="s",
+        source="assumption: from a stimulus's onset; dF/F is its mean there",
+        least=0.01,
+        most=60,
     )
     indicator: str = setting(
         "GCaMP6f",
         unit="name",
-        source="Chen et al., Nature 2013; also GCaMP6s, jGCaMP7f, jGCaMP8f, jGCaMP8m, jGCaMP8s",
+        source="Chen et al., Nature 2013; others: GCaMP6s, jGCaMP7f, jGCaMP8f, jGCaMP8m, jGCaMP8s",
     )
     rise_s: float = setting(
         0.0,
-        unit="s from a spike to its peak; 0: the indicator's",
-        source="the indicator's paper",
+        unit="s",
+        source="from a spike to its peak; 0: as in the indicator's paper",
         least=0,
         most=10,
     )
     decay_s: float = setting(
         0.0,
-        unit="s from the peak to half of it; 0: the indicator's",
-        source="the indicator's paper",
+        unit="s",
+        source="from the peak to half of it; 0: as in the indicator's paper",
         least=0,
         most=10,
     )
     amplitude: float = setting(
         0.0,
-        unit="dF/F at the peak of one spike; 0: the indicator's",
-        source="the indicator's paper",
+        unit="dF/F",
+        source="peak of one spike; 0: as in the indicator's paper, at high zoom or in culture; "
+        "less where many cells are imaged",
         least=0,
         most=10,
     )
+    saturation: float = setting(
+        0.0,
+        unit="dF/F",
+        source="the most that the indicator can show; 0: as in its paper",
+        least=0,
+        most=1_000_000,
+    )
     rate_hz: float = setting(
         1.0,
-        unit="Hz, mean of the population over stimuli in the first session",
-        source="assumption: what one unit of activation is in Hz is unknown; layer 2/3 fires at "
-        "0.1 to a few Hz",
+        unit="Hz",
+        source="assumption: evoked rate, mean over cells and stimuli at first; layer 2/3 fires at "
+        "0.1 Hz to a few",
         least=0.001,
         most=200,
     )
     rate_spread: float = setting(
         1.0,
-        unit="standard deviation of the log rate over cells, besides the network's own",
-        source="log-normal rates, Mizuseki & Buzsaki, Cell Reports 2013; the number is an "
-        "assumption",
+        unit="1",
+        source="assumption: standard deviation over cells of the log rate, besides the network's "
+        "own. Log-normal after Mizuseki & Buzsaki, Cell Reports 2013",
         least=0,
         most=3,
     )
     spontaneous_hz: float = setting(
         0.2,
-        unit="Hz, mean over cells, besides evoked spikes",
-        source="assumption",
+        unit="Hz",
+        source="assumption: rate that no stimulus drives, mean over cells",
         least=0,
         most=50,
     )
     gain_sd: float = setting(
         0.4,
-        unit="standard deviation of the gain over trials, whose mean is 1",
-        source="form: Goris, Movshon & Simoncelli, Nature Neuroscience 2014; the number is an "
-        "assumption",
+        unit="1",
+        source="assumption: of the rate over trials, as a share of its mean. Model: Goris, Movshon "
+        "& Simoncelli, Nature Neuroscience 2014",
         least=0,
         most=2,
     )
     gain_shared: float = setting(
         0.5,
-        unit="share of the gain's variance that all cells share",
-        source="assumption",
+        unit="1",
+        source="assumption: share of the gain's variance that all cells have in common",
         least=0,
         most=1,
     )
     nu: float = setting(
         2.0,
-        unit="% per sqrt(Hz), median over cells, one field of view",
-        source="Rupprecht et al., Nature Neuroscience 2021: 1 is very good, 3 to 4 decent for "
-        "populations",
+        unit="% Hz^-1/2",
+        source="assumption: median over cells of the noise level of one field. Near 1 in the Allen "
+        "Brain Observatory, 3 to 4 decent for populations: Rupprecht et al., Nature Neuroscience "
+        "2021",
         least=0,
         most=100,
     )
     nu_spread: float = setting(
-        0.4, unit="standard deviation of log nu over cells", source="assumption", least=0, most=2
+        0.4,
+        unit="1",
+        source="assumption: standard deviation over cells of log nu",
+        least=0,
+        most=2,
     )
     frame_rate_hz: float = setting(
         30.0,
-        unit="Hz of one field of view; shared among fields",
-        source="a resonant scanner at 512 lines; Allen Brain Observatory",
+        unit="Hz",
+        source="one plane of a resonant scanner, as in the Allen Brain Observatory; fields share "
+        "it",
         least=0.1,
         most=10_000,
     )
     fields: int = setting(
         1,
-        unit="planes or fields that share the laser: each has so many times fewer frames, and nu "
-        "grows with the root",
-        source="dwell time: Rupprecht, gcamp6f.com, 2021",
+        unit="1",
+        source="planes or fields that share the laser in turn: each has so many times fewer frames "
+        "per second, and nu grows with the square root",
         least=1,
         most=1000,
     )
     baseline_s: float = setting(
-        1.0, unit="s of baseline before each stimulus", source="assumption", least=0.01, most=600
+        1.0,
+        unit="s",
+        source="assumption: before each stimulus, for F0",
+        least=0.01,
+        most=600,
     )
     scale_cv: float = setting(
         0.5,
-        unit="coefficient of variation over cells of dF/F per spike",
-        source="assumption",
+        unit="1",
+        source="assumption: coefficient of variation over cells of dF/F per spike",
         least=0,
         most=3,
     )
     scale_drift: float = setting(
         0.1,
-        unit="coefficient of variation over sessions of a cell's dF/F per spike",
-        source="assumption",
+        unit="1",
+        source="assumption: coefficient of variation over sessions of a cell's dF/F per spike",
         least=0,
         most=1,
     )
     neuropil_error: float = setting(
         0.2,
-        unit="standard deviation over cells of the true neuropil coefficient around the one that "
-        "is subtracted",
-        source="assumption; that it differs by cell: Huang et al., eLife 2021",
+        unit="1",
+        source="assumption: standard deviation over cells of the true neuropil coefficient less "
+        "the one subtracted; that cells differ: Huang et al., eLife 2021",
         least=0,
         most=2,
     )
     neuropil_sd: float = setting(
         0.05,
-        unit="dF/F, standard deviation of the neuropil's signal over trials",
-        source="assumption",
+        unit="dF/F",
+        source="assumption: standard deviation of the neuropil's signal over trials",
         least=0,
         most=5,
     )
     bleaching: float = setting(
         0.1,
-        unit="share of the fluorescence lost per hour",
-        source="assumption: 0 to 0.2",
+        unit="1/h",
+        source="assumption: share of the fluorescence lost per hour, 0 to 0.2",
         least=0,
         most=0.99,
     )
     session_hours: float = setting(
-        1.0, unit="hours", source="assumption: 1 to 1.5", least=0, most=24
+        1.0, unit="h", source="assumption: duration of a session, 1 to 1.5", least=0, most=24
     )
     least_events: float = setting(
         0.6,
-        unit="transients seen per minute at which half of the cells are found; 0: all are",
-        source="assumption: detection by activity; 0 where cells are found by anatomy",
+        unit="1/min",
+        source="assumption: rate of transients at which activity finds half of the cells; 0 where "
+        "anatomy finds all",
         least=0,
         most=1000,
     )
     days_between: float = setting(
         1.0,
-        unit="days between a checkpoint and the next",
-        source="assumption: daily sessions",
+        unit="d",
+        source="assumption: from one checkpoint of the cohort to the next",
         least=0,
         most=365,
     )
     tracked_next: float = setting(
         0.85,
-        unit="share of cells found again one interval later",
-        source="assumption: no standard report; registration errors below 5% in Sheintuch et al., "
-        "Cell Reports 2017",
+        unit="1",
+        source="assumption: share of the first session's cells found at the next checkpoint",
         least=0,
         most=1,
     )
     tracked_late: float = setting(
-        0.4, unit="share of cells that are never lost", source="assumption", least=0, most=1
+        0.4, unit="1", source="assumption: share of cells that are never lost", least=0, most=1
     )
     tracked_days: float = setting(
         10.0,
-        unit="days, time constant of the loss in between",
-        source="assumption",
+        unit="d",
+        source="assumption: time constant of the loss in between",
         least=0.01,
         most=10_000,
     )
@@ -271,6 +293,15 @@ class Imaging(Modality):
     def written_window_s(self) -> float:
         """The window of a trial in seconds."""
         return self.window_s
+
+    def assumptions(self) -> list[str]:
+        """Say what is assumed of rates, and what that makes of spikes."""
+        return [
+            f"assumed: the mean activation of a population in the first session stands for "
+            f"{self.rate_hz:g} Hz, and a spike for {100 * self.spike_dff:.3g} % dF/F at its peak, "
+            f"of which {100 * self.seen_spikes:.2g} % would be seen alone; no network says how "
+            "fast a neuron fires"
+        ]
 
     @property
     def transient(self) -> Transient:
@@ -371,7 +402,7 @@ class Imaging(Modality):
 
     @property
     def _most(self) -> float:
-        return find_indicator(self.indicator).most
+        return self.saturation or find_indicator(self.indicator).most
 
     def _spikes(self, first: np.ndarray) -> float:
         """Return the spikes in a window that a unit of activation is; 0 if nothing is active."""

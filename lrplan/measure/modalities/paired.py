@@ -32,40 +32,41 @@ class Paired(Modality):
 
     trials_per_target: int = setting(
         30,
-        unit="trials of each stimulated cell and stimulus",
-        source="assumption: 20 to 60",
+        unit="1",
+        source="assumption: of each stimulated cell and stimulus, 20 to 60",
         least=1,
     )
     control_trials: int = setting(
-        30, unit="control trials of each stimulus", source="assumption: as many", least=1
+        30, unit="1", source="assumption: as many of each stimulus", least=1
     )
     effect: float = setting(
         0.05,
-        unit="standard deviations of a response over trials, root mean square over pairs",
-        source="assumption: 0.02 to 0.1; a cell lowers the population's response by about 2%: "
-        "Chettih & Harvey, Nature 2019",
+        unit="SD",
+        source="assumption: root mean square over pairs, in standard deviations of a response over "
+        "trials, 0.02 to 0.1. One cell lowers the population's response to its preferred stimulus "
+        "by about 2%: Chettih & Harvey, Nature 2019",
         least=0.0001,
         most=10,
     )
     added_cv: float = setting(
         0.5,
-        unit="coefficient of variation over stimulated cells of the spikes that are added",
-        source="assumption",
+        unit="1",
+        source="assumption: coefficient of variation over stimulated cells of the spikes added",
         least=0,
         most=3,
     )
     noise_spread: float = setting(
         0.5,
-        unit="coefficient of variation over read cells of the variance of a response",
-        source="assumption: rates differ by cell",
+        unit="1",
+        source="assumption: coefficient of variation over read cells of a response's variance",
         least=0,
         most=3,
     )
     noise_shared: float = setting(
         0.1,
-        unit="share of the variance over trials that all read cells have in common",
-        source="noise correlations: Cohen & Kohn, Nature Neuroscience 2011; the number is an "
-        "assumption",
+        unit="1",
+        source="assumption: share of the variance over trials that read cells have in common. "
+        "Noise correlations of 0.1 to 0.2: Cohen & Kohn, Nature Neuroscience 2011",
         least=0,
         most=1,
     )
@@ -80,6 +81,14 @@ class Paired(Modality):
         """Root mean square of the effects over that of their noise, in the first session."""
         variance = 1 / self.trials_per_target + 1 / self.control_trials
         return self.effect / float(np.sqrt(variance))
+
+    def assumptions(self) -> list[str]:
+        """Say how strong effects are assumed to be."""
+        return [
+            f"assumed: an effect is {self.effect:g} standard deviations of a response, "
+            f"{self.pair_snr:.2g} times its noise; no network says how strongly one neuron drives "
+            "another"
+        ]
 
     def trials(
         self,

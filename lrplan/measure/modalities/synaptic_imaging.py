@@ -34,56 +34,57 @@ class SynapticImaging(Modality):
 
     size_correlation: float = setting(
         0.8,
-        unit="correlation over synapses of log size and log weight",
-        source="assumption; volume and strength correlate strongly: Matsuzaki et al., Nature "
-        "Neuroscience 2001; Holler et al., Nature 2021",
+        unit="1",
+        source="assumption: correlation over synapses of log size and log weight. It is strong: "
+        "Matsuzaki et al., Nature Neuroscience 2001",
         least=0.05,
         most=1,
     )
     size_cv: float = setting(
         0.15,
-        unit="coefficient of variation of the volume of one spine over repeats",
-        source="assumption: 0.1 to 0.2 for integrated brightness",
+        unit="1",
+        source="assumption: coefficient of variation of one spine's volume over image stacks, 0.1 "
+        "to 0.2",
         least=0,
         most=1,
     )
     repeats: int = setting(
-        1, unit="image stacks of each session", source="assumption: usual", least=1, most=1000
+        1, unit="1", source="assumption: image stacks of each session", least=1, most=1000
     )
     floor: float = setting(
         0.2,
-        unit="share of the spines at first that are too small to be seen",
-        source="assumption: 0.1 to 0.3; super-resolution sees twice as many spines: Pfeiffer et "
-        "al., eLife 2018",
+        unit="1",
+        source="assumption: share of the spines at first that are too small to be seen, 0.1 to "
+        "0.3. In CA1 super-resolution sees twice as many: Pfeiffer et al., eLife 2018",
         least=0,
         most=0.95,
     )
     floor_spread: float = setting(
         0.3,
-        unit="standard deviation over sessions of the log size at which a spine is seen",
-        source="assumption",
+        unit="1",
+        source="assumption: standard deviation over sessions of the log size at which one is seen",
         least=0,
         most=3,
     )
     days_between: float = setting(
         1.0,
-        unit="days from one checkpoint to the next",
-        source="assumption: sessions each day or second day",
+        unit="d",
+        source="assumption: from one checkpoint of the cohort to the next",
         least=0,
         most=365,
     )
     lost_per_day: float = setting(
         0.01,
-        unit="share of spines lost per day",
-        source="above 80% stay three weeks: Majewska, Newton & Sur, Journal of Neuroscience 2006; "
-        "in CA1 0.07 to 0.13: Attardo, Fitzgerald & Schnitzer, Nature 2015",
+        unit="1/d",
+        source="share of spines. Above 80% stay for three weeks: Majewska, Newton & Sur, Journal "
+        "of Neuroscience 2006; in CA1 0.07 to 0.13: Attardo, Fitzgerald & Schnitzer, Nature 2015",
         least=0,
         most=0.99,
     )
     gained_per_day: float = setting(
         0.01,
-        unit="spines gained per day, as a share of those at first",
-        source="assumption: as many as are lost, since their density stays",
+        unit="1/d",
+        source="assumption: as many as are lost, since density stays; a share of those at first",
         least=0,
         most=10,
     )
