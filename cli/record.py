@@ -12,7 +12,8 @@ EPILOG = """\b
 Examples:
   lrplan cohort organisms starter
   lrplan record --organism 0123456789abcdef --layer deep --out rehearsal
-  lrplan record --organism 0123456789abcdef --layer early --kind dff --sessions 8 --out rehearsal"""
+  lrplan record --organism 0123456789abcdef --layer early --kind dff --sessions 8 --out rehearsal
+  lrplan record --organism 0123456789abcdef --layer deep --preset two-photon-8s --out rehearsal"""
 
 
 def record(

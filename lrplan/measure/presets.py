@@ -79,7 +79,7 @@ class Preset:
 
     @property
     def noise_reference(self) -> str:
-        """What its noise is relative to: only activity has a signal within units."""
+        """What its noise is relative to: only activity has a signal within units here."""
         return WITHIN if self.measure == "activity" else RELATIVE
 
     def settings_for(self, checkpoints: Sequence[int], known: Mapping[str, Any]) -> dict[str, Any]:
