@@ -9,8 +9,10 @@ within units. Where rates are log-normal over units the two differ by two to fou
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import comb, factorial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,9 +56,11 @@ class NoiseEstimate:
         labs call the reliability of the mean. Where stimuli drive nothing it is 0 on average, and
         so may be below.
     p : float or None
-        Share of shuffles of the trials' labels with as much signal; None without single trials.
+        Share of shuffles of the trials' labels with as much signal; None without single trials, or
+        with so few that no share could be small enough.
     driven : bool
-        Whether stimuli are shown to drive responses.
+        Whether stimuli are shown to drive responses: by the shuffles, or, where there are none, by
+        an interval of `signal_share` above 0.
     trials : float or None
         Trials of a stimulus, harmonic mean over stimuli and units; None without single trials.
     stimuli, units : int
@@ -268,7 +272,7 @@ def _harmonic_mean(trials: np.ndarray, good: np.ndarray) -> float:
     return float(1 / np.mean(1 / count))
 
 
-def _chance_of_signal(trials: np.ndarray, rng: np.random.Generator) -> float:
+def _chance_of_signal(trials: np.ndarray, rng: np.random.Generator) -> float | None:
     """Return in what share of shuffles trials differ as much between labels.
 
     All units of a trial get the same label, so that what they share counts as the noise that it
@@ -277,6 +281,11 @@ def _chance_of_signal(trials: np.ndarray, rng: np.random.Generator) -> float:
     Parameters
     ----------
     trials : array (stimulus, trial, unit)
+
+    Returns
+    -------
+    float or None
+        None where trials can be labelled in so few ways that no share could be small enough.
     """
     label, _ = np.nonzero(np.isfinite(trials).any(axis=2))
     held = trials[np.isfinite(trials).any(axis=2)]
@@ -285,16 +294,36 @@ def _chance_of_signal(trials: np.ndarray, rng: np.random.Generator) -> float:
     centred = np.where(good, held - mean, 0.0)
     starts = np.flatnonzero(np.diff(label, prepend=-1))
     sizes = np.diff(np.append(starts, len(label)))[:, None]
+    if _ways(sizes.ravel().tolist()) * LEVEL < 1:
+        return None
 
     def between(order: np.ndarray) -> float:
         sums = np.add.reduceat(centred[order], starts, axis=0)
         return float((sums**2 / sizes).sum())
 
-    shown = between(np.arange(len(label)))
+    def shuffle() -> np.ndarray:
+        # The trials as they are, under whatever names, count once, and not by chance once more.
+        while True:
+            order = rng.permutation(len(label))
+            least, most = (f.reduceat(label[order], starts) for f in (np.minimum, np.maximum))
+            if (least != most).any():
+                return order
+
     # What rounding alone moves is no less than what is shown.
-    least = shown * (1 - 1e-9)
-    as_much = sum(between(rng.permutation(len(label))) >= least for _ in range(SHUFFLES))
+    least = between(np.arange(len(label))) * (1 - 1e-9)
+    as_much = sum(between(shuffle()) >= least for _ in range(SHUFFLES))
     return (1 + as_much) / (1 + SHUFFLES)
+
+
+def _ways(sizes: list[int]) -> int:
+    """Return in how many ways trials fall into groups of these sizes, whatever these are called."""
+    ways, left = 1, sum(sizes)
+    for size in sizes:
+        ways *= comb(left, size)
+        left -= size
+    for alike in Counter(sizes).values():
+        ways //= factorial(alike)
+    return ways
 
 
 def refuse_without_signal(recording: Recording, estimates: list[NoiseEstimate]) -> None:
@@ -304,10 +333,10 @@ def refuse_without_signal(recording: Recording, estimates: list[NoiseEstimate]) 
         if not found.driven:
             where = f", area {area}" if len(areas) > 1 else ""
             raise DataError(
-                f"{recording.source}{where}: {found.line()}; noise relative to a signal that is "
-                "not there is not defined; check which stimulus each trial is (--label) and when "
-                "its response is (--align, --window), record more trials, or name the noise with "
-                "--noise"
+                f"{recording.source}{where}, first session: {found.line()}; noise relative to a "
+                "signal that is not there is not defined; check which stimulus each trial is "
+                "(--label) and when its response is (--align, --window), record more trials, or "
+                "name the noise with --noise"
             )
 
 

@@ -80,7 +80,9 @@ def test_labels_that_do_nothing_have_no_signal():
     counts, *_ = simulated("equal", 0)
     shuffled = np.random.default_rng(1).permutation(counts.reshape(-1, UNITS))
     mixed = recording(shuffled.reshape(counts.shape))
-    with pytest.raises(DataError, match=r"made: no signal is shown.*of shuffles.*--label"):
+    with pytest.raises(
+        DataError, match=r"made, first session: no signal is shown.*of shuffles.*--label"
+    ):
         refuse_without_signal(mixed, estimate_noise(mixed, rng=0))
 
 
@@ -90,6 +92,17 @@ def test_noise_that_all_units_share_is_no_signal():
     shared = 1 + 0.5 * rng.standard_normal((20, STIMULI, TRIALS, 1))
     found = [estimate(4 * s + 0.1 * rng.standard_normal((STIMULI, TRIALS, 50))) for s in shared]
     assert sum(f.driven for f in found) <= 2
+
+
+def test_trials_too_few_to_shuffle_are_judged_by_the_interval():
+    rng = np.random.default_rng(0)
+    tuned = 3 * rng.standard_normal((2, 1, 50)) + rng.standard_normal((2, 3, 50))
+    for trials, driven in ((tuned, True), (rng.standard_normal((2, 3, 50)), False)):
+        found = estimate(trials)
+        assert (found.p, found.driven) == (None, driven)
+    assert (
+        estimate(3 * rng.standard_normal((3, 1, 50)) + rng.standard_normal((3, 3, 50))).p == 0.005
+    )
 
 
 def test_what_units_differ_by_is_no_signal_within_them():
