@@ -326,5 +326,7 @@ def save_plot(
         figure: Any = plot_confusion(result).figure
         return write_figure(path, figure)
     by_units = accuracy_by_units(cohort, asked, rng=np.random.default_rng(seed))
-    by_noise = accuracy_by_noise(cohort, asked, rng=np.random.default_rng(seed))
+    by_noise = None
+    if asked.make_modality().takes_noise != "none":
+        by_noise = accuracy_by_noise(cohort, asked, rng=np.random.default_rng(seed))
     write_figure(path, plot_forecast(result, by_units, by_noise))

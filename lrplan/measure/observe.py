@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from lrplan.cohort import Cohort
 
 
+UNITS_SEEN = "units_seen"
+"""The label that says how many units are left of a recording whose technique misses some."""
 TOGETHER_VALUES, TOGETHER_MOST = 160_000, 16
 """How many values, and of how many populations at most, are taken together."""
 
@@ -376,6 +378,10 @@ class Observed:
             for group in dict.fromkeys(self._groups)
         }
         shape = (len(units), len(noise), len(populations))
+        self._units_seen = {
+            group: np.zeros((len(units), len(populations)), dtype=np.int64)
+            for group in (self._checkpoints if self._misses else ())
+        }
         self._values: dict[tuple[int | str, ...], np.ndarray] = {}
         self._scales: dict[tuple[int, str], np.ndarray] = {}
         for a in self._asked:
@@ -406,7 +412,8 @@ class Observed:
     def arrays(self) -> dict[str, np.ndarray]:
         """What `fill` fills, by names."""
         values = {f"values {' '.join(map(str, k))}": v for k, v in self._values.items()}
-        return values | {f"scale {a} {b}": v for (a, b), v in self._scales.items()}
+        values |= {f"scale {a} {b}": v for (a, b), v in self._scales.items()}
+        return values | {f"units seen {group}": v for group, v in self._units_seen.items()}
 
     def check(self, cohort: Cohort) -> None:
         """Raise `UsageError` if one of the designs lacks what an observable needs."""
@@ -452,6 +459,8 @@ class Observed:
                     self._seen(samples, int(place), units, least, *both)
                     for place, both in zip(places, measured, strict=True)
                 ]
+                if self._misses:
+                    self._units_seen[group][u, places] = [v.shape[-1] for v, _ in own]
                 for alike, values, noise in _alike(places, own):
                     self._take(asked, group, seen, u, alike, values, noise)
 
@@ -541,7 +550,10 @@ class Observed:
             if self._design.scaling == "relative":
                 scale = self._scales[group, a.family.name][units, noise]
             observed.append(a.scaled(values, scale, _baseline(self._design)))
-        return _laid_out(observed, self._asked, self._labels, self._design, self._references)
+        labels = self._labels
+        if self._misses:
+            labels = labels | {UNITS_SEEN: self._units_seen[group][units]}
+        return _laid_out(observed, self._asked, labels, self._design, self._references)
 
 
 def _stacked(levels: Sequence[np.ndarray]) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from lrplan.arguments import generator, positive_int
 from lrplan.errors import DataError, UsageError
-from lrplan.measure.modalities import Course, make_modality, modalities
+from lrplan.measure.modalities import Course, Modality, make_modality, modalities
 from lrplan.nwb._session import Layout, session_bytes
 from lrplan.nwb._text import clean
 from lrplan.registry import nearest
@@ -143,7 +144,7 @@ def write_nwb(
         gap_s=float(gap_s),
         rate_hz=float(rate_hz),
         gain=gain,
-        noise_sd=float(noise_sd),
+        noise=_noise_words(technique, trials, float(noise_sd)),
         stimuli=_stimulus_names(stimulus_names, stimuli),
         subject=subject,
         description=clean(description, None),
@@ -222,6 +223,17 @@ def kind_and_modality(kind: str | None, modality: str | None) -> tuple[str, str]
             "one of kind (--kind) and modality (--modality)"
         )
     return technique.writes, modality
+
+
+def _noise_words(technique: Modality, trials: int, noise_sd: float) -> str:
+    """Return what the files say of the noise."""
+    if technique.takes_noise == "none":
+        settings = ", ".join(f"{name} {value}" for name, value in asdict(technique).items())
+        return f"the noise follows from the settings of the technique: {settings}"
+    return (
+        f"the noise of a mean over {trials} trials has a standard deviation of {noise_sd:.9g} of "
+        "these units (spikes: its root mean square in the first session)"
+    )
 
 
 def _checked_signal(signal: Any) -> np.ndarray:

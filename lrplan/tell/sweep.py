@@ -105,8 +105,9 @@ def sweep(
         number of sessions. The attribute ``families`` says which families were held out, or why
         none or not all were;
         ``not_finite`` names observables that were left out, for all recordings of a combination;
-        ``recorded_whole`` says where populations hold fewer units than asked; ``left_out`` counts
-        organisms that diverged, did not learn, or lack an area or reference.
+        ``recorded_whole`` says where populations hold fewer units than asked; ``assumed`` what the
+        technique takes for granted, ``takes_noise`` what noise may be asked of it; ``left_out``
+        counts organisms that diverged, did not learn, or lack an area or reference.
 
     Raises
     ------
@@ -170,6 +171,9 @@ def sweep(
     if held_out:
         out.attrs["families"] = "; ".join(dict.fromkeys(w for each in found for w in each.families))
     out.attrs["recorded_whole"] = "; ".join(whole)
+    technique = design.make_modality()
+    out.attrs["assumed"] = "; ".join(technique.assumptions())
+    out.attrs["takes_noise"] = technique.takes_noise
     out.attrs["left_out"] = "; ".join(lacking_contrasts(cohort, design) + cohort.fate_warnings())
     if schedules is None:
         out = out.isel(schedule=0, drop=True)

@@ -391,10 +391,12 @@ class Imaging(Modality):
         spike = self.spike_dff * cells.scale
         calcium = spike * square / mean * linear + (self.gain_sd * linear) ** 2
         calcium += spike**2 * self._background(cells)
-        shot = self._shot(cells) ** 2 * (1 + dff) * self._fading(self.trials_per_stimulus).mean()
-        total = bent**4 * calcium + shot + (cells.neuropil * self.neuropil_sd) ** 2
-        found = total / unit**2 / (self.trials_per_stimulus + self.gain_sd**2)
-        return np.maximum(found, 0).astype(np.float32)
+        at_rest = self._shot(cells) ** 2 * self._fading(self.trials_per_stimulus).mean()
+        total = bent**4 * calcium + at_rest * (1 + dff)
+        total += (cells.neuropil * self.neuropil_sd) ** 2
+        # No cell is quieter than its shot noise; noise in x can make the sum seem so.
+        found = np.maximum(total, at_rest) / (self.trials_per_stimulus + self.gain_sd**2)
+        return np.asarray(found / unit**2, dtype=np.float32)
 
     def gain(self, signal: np.ndarray, *, trials: int, noise_sd: float, window_s: float) -> float:
         """Return the dF/F that one unit of activation stands for."""
