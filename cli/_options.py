@@ -24,6 +24,15 @@ def number(value: str | float) -> float:
         raise typer.BadParameter(f"{value!r} is not a number") from None
 
 
+def noise_sd(value: str | float) -> float:
+    """Return a number; of a percentage say what it is as one."""
+    text = str(value).strip()
+    if text.endswith("%"):
+        share = number(text[:-1]) / 100
+        raise typer.BadParameter(f"{text!r} is a share of the signal; say {share:g}")
+    return number(value)
+
+
 def seed(value: str | int) -> int:
     """Return a whole number of at least 0, or say what came."""
     out = whole(value)
@@ -93,12 +102,89 @@ UnitsOrAll = Annotated[
     ),
 ]
 Noise = Annotated[
-    float,
+    float | None,
     typer.Option(
-        parser=number,
+        parser=noise_sd,
         metavar="SD",
         help="Noise of one response (mean over a stimulus's trials): standard deviation as a "
-        "fraction of the population's signal standard deviation.",
+        "fraction of the signal's, which --noise-reference names.",
+        show_default="0.1; of a modality whose noise follows from its settings none",
+    ),
+]
+NoiseReference = Annotated[
+    str | None,
+    typer.Option(
+        metavar="relative|within|absolute",
+        help="What noise refers to: the signal over stimuli and units (relative), that over "
+        "stimuli within units (as d' and reliability of tuning do), or the network's own unit.",
+        show_default="relative; within for --dprime and --noise-from",
+    ),
+]
+Snr = Annotated[
+    float | None,
+    typer.Option(
+        parser=number,
+        metavar="RATIO",
+        help="In place of --noise: variance of the signal over that of single trials; needs "
+        "--trials and --noise-reference.",
+        show_default=False,
+    ),
+]
+Dprime = Annotated[
+    float | None,
+    typer.Option(
+        parser=number,
+        metavar="D",
+        help="In place of --noise: d' of single trials between two stimuli, root mean square over "
+        "pairs and units; needs --trials.",
+        show_default=False,
+    ),
+]
+Reliability = Annotated[
+    float | None,
+    typer.Option(
+        parser=number,
+        metavar="R",
+        help="In place of --noise: correlation between responses of one half of the trials and of "
+        "the other; needs --noise-reference.",
+        show_default=False,
+    ),
+]
+Nu = Annotated[
+    float | None,
+    typer.Option(
+        parser=number,
+        metavar="NU",
+        help="Shot noise of imaging in % per square root of Hz: the setting nu of the modality.",
+        show_default=False,
+    ),
+]
+NoiseFrom = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE...",
+        help="In place of --noise: that of a pilot recording, estimated as `lrplan score` does; "
+        "--label, --align and --window say how it is read.",
+        show_default=False,
+    ),
+]
+TrialsOfNoise = Annotated[
+    int | None,
+    typer.Option(
+        parser=whole,
+        metavar="N",
+        help="Trials of each stimulus in each session: of --snr, --dprime, --noise-from, or of a "
+        "modality or preset that has them.",
+        show_default="that of the modality, preset or pilot",
+    ),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="An experiment as labs do it (`lrplan list presets`); options that are given override "
+        "it.",
+        show_default=False,
     ),
 ]
 Modality = Annotated[
@@ -216,7 +302,8 @@ NoiseOfRecording = Annotated[
     typer.Option(
         parser=number,
         metavar="SD",
-        help="Noise of one response, as a fraction of the signal's standard deviation.",
+        help="Noise of one response, as a fraction of the signal within units (how responses vary "
+        "over stimuli).",
         show_default="estimated from how trials vary",
     ),
 ]

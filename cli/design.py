@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lrplan.cli import _options, _output
+from lrplan.cli import _noise, _options, _output, _preset
 from lrplan.cli._pictures import check_plot, write_figure
 
 if TYPE_CHECKING:
+    from lrplan.cli._preset import Planned
     from lrplan.cohort.store import Cohort
-    from lrplan.measure.design import Design
+    from lrplan.measure.design import Design, Schedule
+    from lrplan.measure.presets import Preset
     from lrplan.tell.forecast import Forecast
+    from lrplan.tell.forecast_comparison import ForecastComparison
     from lrplan.tell.kept import Question
 
 EPILOG = """\b
@@ -21,6 +24,9 @@ Examples:
   lrplan design --units 300 --noise 0.1
   lrplan design --units 100 --sessions 5 --untracked --plot forecast.png
   lrplan design --measure activity,weights --json
+  lrplan design --reliability 0.6 --noise-reference within
+  lrplan design --noise-from pilot.nwb --trials 40
+  lrplan design --preset two-photon-6f --sessions 6
   lrplan design --areas early,deep --observables geometry-1
   lrplan design --compare --observables geometry-1
   lrplan design --units all --noise 0 --scaling raw"""
@@ -29,8 +35,17 @@ SPLITS = ("organism", "layer")
 
 
 def design(
+    context: typer.Context,
+    preset: _options.Preset = None,
     units: _options.UnitsOrAll = 300,
-    noise: _options.Noise = 0.1,
+    noise: _options.Noise = None,
+    noise_reference: _options.NoiseReference = None,
+    snr: _options.Snr = None,
+    dprime: _options.Dprime = None,
+    reliability: _options.Reliability = None,
+    nu: _options.Nu = None,
+    noise_from: _options.NoiseFrom = None,
+    trials: _options.TrialsOfNoise = None,
     cohort: _options.Cohort = "starter",
     include_unlearned: _options.IncludeUnlearned = False,
     modality: _options.Modality = "ideal",
@@ -87,13 +102,6 @@ def design(
             show_default="all, with the position as a feature",
         ),
     ] = None,
-    noise_reference: Annotated[
-        str,
-        typer.Option(
-            metavar="relative|absolute",
-            help="What --noise refers to; 'absolute' is the network's own activation unit.",
-        ),
-    ] = "relative",
     scaling: Annotated[
         str,
         typer.Option(
@@ -114,6 +122,9 @@ def design(
     contrasts: _options.Contrasts = "both",
     reference: _options.Reference = None,
     reference_sessions: _options.ReferenceSessions = 1,
+    label: _options.Label = None,
+    align: _options.Align = None,
+    window: _options.Window = None,
     shuffle_labels: Annotated[
         bool,
         typer.Option(
@@ -148,23 +159,57 @@ def design(
     from lrplan.measure.design import Design, Schedule
     from lrplan.registry import nearest
 
+    values, found_preset = _preset.fill(
+        {
+            "units": units,
+            "stimuli": stimuli,
+            "sessions": sessions,
+            "tracked": tracked,
+            "modality": modality,
+            "measure": measure,
+        },
+        preset,
+        context,
+    )
+    schedule = Schedule(sessions=values["sessions"], spacing=spacing, start=start)
+    planned = _preset.plan(
+        values,
+        found_preset,
+        modality=values["modality"],
+        asked=_noise.Asked(
+            noise=noise,
+            reference=noise_reference,
+            snr=snr,
+            dprime=dprime,
+            reliability=reliability,
+            nu=nu,
+            trials=trials,
+            files=noise_from or [],
+            label=label,
+            align=align,
+            window=window,
+        ),
+        given=_options.settings(setting),
+        checkpoints=_checkpoints(cohort, schedule, found_preset),
+        seed=seed,
+        written=False,
+    )
     asked = Design(
-        units=units,
-        noise=noise,
-        modality=modality,
-        measure=_options.words(measure, "--measure") or "activity",
-        schedule=Schedule(sessions=sessions, spacing=spacing, start=start),
-        tracked=tracked,
-        stimuli=stimuli,
+        units=values["units"],
+        modality=values["modality"],
+        measure=_options.words(values["measure"], "--measure") or "activity",
+        schedule=schedule,
+        tracked=values["tracked"],
+        stimuli=values["stimuli"],
         position=position,
-        noise_reference=noise_reference,
         scaling=scaling,
-        settings=_options.settings(setting),
+        settings=planned.settings,
         observables=_options.words(observables, "--observables") or None,
         areas=_options.words(areas, "--areas") or None,
         contrasts=contrasts,
         reference=reference,
         reference_sessions=reference_sessions,
+        **planned.noise,
     )
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}; {nearest(split, SPLITS)}")
@@ -178,9 +223,11 @@ def design(
     from lrplan import open_cohort
     from lrplan.tell.kept import Question, find_forecast, keep_forecast
 
+    for note in planned.notes:
+        _output.note(note, quiet=quiet)
     question = Question(cohort, asked, seed, split, include_unlearned, shuffle_labels)
     if compare:
-        return _show_comparisons(question, json=json, quiet=quiet)
+        return _show_comparisons(question, planned, json=json, quiet=quiet)
     key = question.key()
     found = find_forecast(key)
     if found is None:
@@ -191,14 +238,37 @@ def design(
     else:
         _output.note("this forecast was kept; LRPLAN_CACHE=off makes it anew", quiet=quiet)
         result = found
-    if json:
-        _output.emit_json(result.to_json())
-    else:
-        _output.show(*result.lines())
+    _show(result, question, planned, json=json)
     if plot is not None:
         opened = open_cohort(cohort, include_unlearned=include_unlearned)
         _output.note(f"drawing {plot}", quiet=quiet)
         save_plot(plot, result, opened, asked, seed, quiet=quiet)
+
+
+def _checkpoints(cohort: str, schedule: Schedule, preset: Preset | None) -> list[int]:
+    """Return the checkpoints of the sessions, on which what a preset says of days depends."""
+    if preset is None:
+        return []
+    from lrplan import open_cohort
+
+    return schedule.checkpoints(open_cohort(cohort).checkpoints)
+
+
+def _show(
+    result: Forecast | ForecastComparison, question: Question, planned: Planned, *, json: bool
+) -> None:
+    """Print a forecast, and its noise relative to both signals."""
+    from lrplan import open_cohort
+    from lrplan.measure.noise import both_references
+
+    opened = open_cohort(question.cohort, include_unlearned=question.include_unlearned)
+    told = both_references(opened, question.design)
+    if json:
+        noise = _noise.noise_json(told, planned.estimate)
+        _output.emit_json(result.to_json() | {"noise": noise})
+    else:
+        line = [] if told is None else [_noise.both_line(told, question.design)]
+        _output.show(*result.lines(), *line)
 
 
 def _forecast(question: Question, *, quiet: bool) -> Forecast:
@@ -219,7 +289,7 @@ def _forecast(question: Question, *, quiet: bool) -> Forecast:
     )
 
 
-def _show_comparisons(question: Question, *, json: bool, quiet: bool) -> None:
+def _show_comparisons(question: Question, planned: Planned, *, json: bool, quiet: bool) -> None:
     import numpy as np
 
     from lrplan import forecast_comparison, open_cohort
@@ -233,10 +303,7 @@ def _show_comparisons(question: Question, *, json: bool, quiet: bool) -> None:
         rng=np.random.default_rng(question.seed),
         shuffle_labels=question.shuffle_labels,
     )
-    if json:
-        _output.emit_json(found.to_json())
-    else:
-        _output.show(*found.lines())
+    _show(found, question, planned, json=json)
 
 
 def save_plot(
@@ -259,5 +326,7 @@ def save_plot(
         figure: Any = plot_confusion(result).figure
         return write_figure(path, figure)
     by_units = accuracy_by_units(cohort, asked, rng=np.random.default_rng(seed))
-    by_noise = accuracy_by_noise(cohort, asked, rng=np.random.default_rng(seed))
+    by_noise = None
+    if asked.make_modality().takes_noise != "none":
+        by_noise = accuracy_by_noise(cohort, asked, rng=np.random.default_rng(seed))
     write_figure(path, plot_forecast(result, by_units, by_noise))

@@ -182,6 +182,19 @@ def _sets() -> list[dict[str, Any]]:
     ]
 
 
+def _presets() -> list[dict[str, Any]]:
+    from lrplan.measure.presets import presets
+
+    return [preset.to_json() for preset in presets().values()]
+
+
+def _preset_row(record: dict[str, Any], column: str) -> Any:
+    """Return what the table shows of a preset; where numbers come from is left to --json."""
+    if column in record:
+        return record[column]
+    return record["numbers"].get(column, {}).get("value", "-")
+
+
 KINDS: dict[str, tuple[Callable[[], list[dict[str, Any]]], tuple[str, ...]]] = {
     "analyses": (_analyses, ("name", "summary", "needs", "cites")),
     "architectures": (_architectures, ("name", "family", "summary", "settings", "cites")),
@@ -190,6 +203,10 @@ KINDS: dict[str, tuple[Callable[[], list[dict[str, Any]]], tuple[str, ...]]] = {
     "modalities": (_modalities, ("name", "summary", "measures", "settings", "cites")),
     "observables": (_observables, ("name", "family", "summary", "degree")),
     "optimizers": (_optimizers, ("name", "summary", "settings", "cites")),
+    "presets": (
+        _presets,
+        ("name", "summary", "units", "trials", "stimuli", "sessions", "noise"),
+    ),
     "rules": (_rules, ("name", "summary", "settings", "cites")),
     "sets": (_sets, ("name", "summary", "number", "cites")),
     # Sources are left to --json: what data a task needs takes the room.
@@ -202,8 +219,8 @@ def list_kind(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="rules|credits|optimizers|architectures|tasks|modalities|observables|sets|"
-            "classifiers|analyses",
+            metavar="rules|credits|optimizers|architectures|tasks|modalities|presets|observables|"
+            "sets|classifiers|analyses",
             help="What to list.",
         ),
     ],
@@ -221,7 +238,8 @@ def list_kind(
     if json:
         _output.emit_json(records)
     else:
-        _output.show(_output.table(None, columns, [[r[c] for c in columns] for r in records]))
+        row = _preset_row if kind == "presets" else dict.__getitem__
+        _output.show(_output.table(None, columns, [[row(r, c) for c in columns] for r in records]))
         if kind == "observables":
             of_family = ("family", "measure", "needs", "cites")
             _output.show(_output.table(None, of_family, _family_rows(records)))

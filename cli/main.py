@@ -12,6 +12,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from lrplan.cli import (
+    _noise,
     _output,
     analyse,
     cache,
@@ -57,11 +58,11 @@ SETTINGS: dict[str, Any] = {
 }
 
 app = typer.Typer(name="lrplan", epilog=EPILOG, invoke_without_command=True, **SETTINGS)
-app.command("design", epilog=design.EPILOG)(design.design)
+app.command("design", cls=_noise.Pilot, epilog=design.EPILOG)(design.design)
 app.command("inspect", epilog=inspect.EPILOG)(inspect.inspect)
 app.command("score", epilog=score.EPILOG)(score.score)
 app.command("compare", cls=compare.Sides, epilog=compare.EPILOG)(compare.compare)
-app.command("record", epilog=record.EPILOG)(record.record)
+app.command("record", cls=_noise.Pilot, epilog=record.EPILOG)(record.record)
 app.command("simulate", epilog=simulate.EPILOG)(simulate.simulate)
 app.command("tune", epilog=tune.EPILOG)(tune.tune)
 app.command("analyse", **analyse.SETTINGS)(analyse.analyse)

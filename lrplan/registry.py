@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
@@ -59,15 +59,25 @@ class Registry(Generic[T]):
         ``lrplan list`` calls them.
     beside : sequence of (str, str), optional
         Packages and groups of other kinds whose modules may register some of this kind, too.
+    meant : mapping of str to str, optional
+        Other words that people use, in small letters without signs, and the names that they mean.
+        A message says so; a name is always the registered one.
     """
 
     def __init__(
-        self, kind: str, *, package: str, group: str, beside: Sequence[tuple[str, str]] = ()
+        self,
+        kind: str,
+        *,
+        package: str,
+        group: str,
+        beside: Sequence[tuple[str, str]] = (),
+        meant: Mapping[str, str] | None = None,
     ) -> None:
         self.kind = kind
         self.package = package
         self.group = group
         self._sources = [(package, group), *beside]
+        self._meant = dict(meant or {})
         self._entries: dict[str, T] = {}
         self._origins: dict[str, str] = {}
         self._loading = ""
@@ -147,7 +157,11 @@ class Registry(Generic[T]):
             return self._entries[name]
         except (KeyError, TypeError):
             listing = f"lrplan list {self.group.rpartition('.')[2]}"
-            told = nearest(str(name), self._entries, listing=listing)
+            meant = self._meant.get("".join(c for c in str(name).lower() if c.isalnum()))
+            if meant in self._entries:
+                told = f"did you mean {meant!r}? (`{listing}` lists all)"
+            else:
+                told = nearest(str(name), self._entries, listing=listing)
             raise UsageError(f"unknown {self.kind} {name!r}; {told}") from None
 
     def items(self) -> list[tuple[str, T]]:

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from lrplan.measure.modalities import Modality
 
 SCALINGS = ("relative", "raw")
-NOISE_REFERENCES = ("relative", "absolute")
+RELATIVE, WITHIN, ABSOLUTE = NOISE_REFERENCES = ("relative", "within", "absolute")
 CONTRASTS = ("both", "only", "none")
 ALL = "all"
+USUAL_NOISE = 0.1
+"""The noise of a Design that names none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +124,11 @@ class Design:
         block of post by pre). ``"all"`` takes the observables that the cohort stores, which are
         of all units of a population and without noise: the ideal observer, and the only design
         for a cohort that stores no responses.
-    noise : float, default 0.1
+    noise : float, optional
         Standard deviation of the noise of one response (the mean over a stimulus's trials), as
-        a fraction of the population's signal standard deviation over stimuli and units in the
-        first session.
+        a fraction of the signal that `noise_reference` names, in the first session; by default
+        0.1. Of a modality whose noise follows from its settings (`Modality.takes_noise`) it is 0,
+        and no other is accepted.
     measure : str or sequence of str, default "activity"
         One or several of ``activity``, ``weights``, ``paired``.
     modality : str, default "ideal"
@@ -141,8 +144,12 @@ class Design:
     position : {"early", "middle", "deep", "unknown"}, optional
         Where the recorded area lies. By default every population is recorded and its position is a
         feature; ``unknown`` records all and leaves the position out of the features.
-    noise_reference : {"relative", "absolute"}, default "relative"
-        ``absolute`` takes `noise` in the network's own activation unit, as the paper did.
+    noise_reference : {"relative", "within", "absolute"}, default "relative"
+        ``relative`` to the population's standard deviation over stimuli and units, ``within`` to
+        that over stimuli within units (its root mean square over units): what stimuli drive, which
+        is what `lrplan.measure.noise` finds in a recording and what `lrplan.score` matches.
+        Synapses have no stimuli, and so no such signal. ``absolute`` takes `noise` in the
+        network's own activation unit, as the paper did.
     scaling : {"relative", "raw"}, default "relative"
         ``relative`` divides each observable by the first session's scale to the power of the
         observable's degree, since a firing rate and a network's activation share no unit, and gives
@@ -176,7 +183,7 @@ class Design:
     """
 
     units: int | Literal["all"] = 300
-    noise: float = 0.1
+    noise: float | None = None
     measure: str | Sequence[str] = "activity"
     modality: str = "ideal"
     settings: Mapping[str, Any] | None = None
@@ -184,7 +191,7 @@ class Design:
     tracked: bool = True
     stimuli: int | None = None
     position: str | None = None
-    noise_reference: str = "relative"
+    noise_reference: str = RELATIVE
     scaling: str = "relative"
     observables: str | Sequence[str] | None = None
     areas: str | Sequence[str] | None = None
@@ -198,7 +205,8 @@ class Design:
                 raise UsageError(f"units is {self.units!r}; expected a whole number or {ALL!r}")
         else:
             object.__setattr__(self, "units", positive_int(self.units, "units"))
-        object.__setattr__(self, "noise", finite_number(self.noise, "noise"))
+        if self.noise is not None:
+            object.__setattr__(self, "noise", finite_number(self.noise, "noise"))
         object.__setattr__(self, "measure", _measures(self.measure))
         if not isinstance(self.schedule, Schedule):
             raise UsageError(
@@ -223,12 +231,19 @@ class Design:
         object.__setattr__(self, "areas", _areas(self.areas))
         self._check_areas()
         self._check_reference()
+        if self.noise_reference == WITHIN and "weights" in self.measures:
+            raise UsageError(
+                f"noise_reference is {WITHIN!r}, relative to what stimuli drive within a unit, but "
+                f"weights have no stimuli; use --noise-reference {RELATIVE} for the measure "
+                "'weights'"
+            )
         modality = self.make_modality()
         for m in self.measures:
             if m not in modality.measures:
                 raise UsageError(
                     f"modality {self.modality!r} measures {', '.join(modality.measures)}, not {m}"
                 )
+        object.__setattr__(self, "noise", _noise_of(self.noise, self.modality, modality))
         settings = {name: getattr(modality, name) for name in self.settings or {}}
         object.__setattr__(self, "settings", Settings(settings))
         if self.units == ALL:
@@ -303,7 +318,7 @@ class Design:
             "units 'all' takes the cohort's stored observables, which are of all units and "
             "stimuli, without noise"
         )
-        if self.noise > 0:
+        if self.noise_level > 0:
             raise UsageError(
                 f"noise is {self.noise:g}, but {why}; use --noise 0, or a number of units"
             )
@@ -332,6 +347,12 @@ class Design:
                 "name a number of units"
             )
         return self.units
+
+    @property
+    def noise_level(self) -> float:
+        """The noise of a response; 0 where it follows from the modality's settings."""
+        assert self.noise is not None
+        return self.noise
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -364,13 +385,42 @@ class Design:
         return replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for JSON; of the modality's settings all, those of default too."""
+        """Return plain values for JSON; of the modality's settings all, those of default too.
+
+        Noise that follows from the settings is null.
+        """
         out = asdict(self)
+        out["noise"] = None if self.make_modality().takes_noise == "none" else self.noise
         out["measure"] = list(self.measures)
         out["observables"] = list(self.taken)
         out["areas"] = None if self.areas is None else list(self.areas)
         out["settings"] = asdict(self.make_modality())
         return out
+
+
+def _noise_of(asked: float | None, name: str, modality: Modality) -> float:
+    """Return the noise of a design that asks for this much, or for none in particular.
+
+    Raises
+    ------
+    UsageError
+        If the modality cannot have it.
+    """
+    if modality.takes_noise == "none":
+        if asked:
+            raise UsageError(
+                f"noise is {asked:g}, but that of the modality {name!r} follows from its settings; "
+                "leave --noise out and change those by --set NAME=VALUE (`lrplan list modalities` "
+                "shows them)"
+            )
+        return 0.0
+    noise = USUAL_NOISE if asked is None else asked
+    if noise == 0 and modality.takes_noise == "positive":
+        raise UsageError(
+            f"noise is 0, but the modality {name!r} is noisy by nature; use a noise above 0, or "
+            "the modality 'ideal'"
+        )
+    return noise
 
 
 def _measures(asked: Any) -> tuple[str, ...]:

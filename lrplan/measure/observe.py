@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from lrplan.cohort import Cohort
 
 
+UNITS_SEEN = "units_seen"
+"""The label that says how many units are left of a recording whose technique misses some."""
 TOGETHER_VALUES, TOGETHER_MOST = 160_000, 16
 """How many values, and of how many populations at most, are taken together."""
 
@@ -364,40 +366,54 @@ class Observed:
         self._references = references
         self._asked = _choose(design.taken, design.measures)
         self.units, self.noise, self.schedules = list(units), list(noise), list(schedules)
-        # Noise refers to the first session, so schedules with the same first share a pass.
+        # Noise refers to the first session, so schedules with the same first share a pass. Where
+        # units may be missing each has its own: it takes those that are seen in its sessions.
+        firsts = [s[0] for s in self.schedules]
+        self._misses = design.make_modality().misses
+        self._groups = [
+            i if self._misses else firsts.index(first) for i, first in enumerate(firsts)
+        ]
         self._checkpoints = {
-            first: sorted({c for s in schedules if s[0] == first for c in s})
-            for first in sorted({s[0] for s in schedules})
+            group: sorted({c for i in self._of_group(group) for c in self.schedules[i]})
+            for group in dict.fromkeys(self._groups)
         }
         shape = (len(units), len(noise), len(populations))
+        self._units_seen = {
+            group: np.zeros((len(units), len(populations)), dtype=np.int64)
+            for group in (self._checkpoints if self._misses else ())
+        }
         self._values: dict[tuple[int | str, ...], np.ndarray] = {}
         self._scales: dict[tuple[int, str], np.ndarray] = {}
         for a in self._asked:
-            for first, seen in self._checkpoints.items():
-                self._scales[first, a.family.name] = np.ones(shape)
-                for key, places in self._passes(a, first, seen):
+            for group, seen in self._checkpoints.items():
+                self._scales[group, a.family.name] = np.ones(shape)
+                for key, places in self._passes(a, group, seen):
                     size = (*shape, len(places), len(a.places))
                     self._values[key] = np.empty(size, dtype=np.float32)
 
+    def _of_group(self, group: int) -> list[int]:
+        """Return which schedules share a pass."""
+        return [i for i, own in enumerate(self._groups) if own == group]
+
     def _passes(
-        self, a: _Chosen, first: int, seen: list[int]
+        self, a: _Chosen, group: int, seen: list[int]
     ) -> Iterator[tuple[tuple[int | str, ...], list[int]]]:
         """Yield where values are kept, and of which places among the checkpoints seen.
 
         A statistic of a session serves all schedules; one of a trajectory is of each anew.
         """
         if not a.family.needs.trajectory:
-            yield (first, a.family.name), list(range(len(seen)))
+            yield (group, a.family.name), list(range(len(seen)))
             return
-        for i, schedule in enumerate(self.schedules):
-            if schedule[0] == first:
-                yield (first, a.family.name, i), [seen.index(c) for c in schedule]
+        for i in self._of_group(group):
+            yield (group, a.family.name, i), [seen.index(c) for c in self.schedules[i]]
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """What `fill` fills, by names."""
         values = {f"values {' '.join(map(str, k))}": v for k, v in self._values.items()}
-        return values | {f"scale {a} {b}": v for (a, b), v in self._scales.items()}
+        values |= {f"scale {a} {b}": v for (a, b), v in self._scales.items()}
+        return values | {f"units seen {group}": v for group, v in self._units_seen.items()}
 
     def check(self, cohort: Cohort) -> None:
         """Raise `UsageError` if one of the designs lacks what an observable needs."""
@@ -435,11 +451,51 @@ class Observed:
         """
         asked = [a for a in self._asked if a.measure == measure]
         told = any(a.family.needs.noise for a in asked)
-        for first, seen in self._checkpoints.items():
+        least = max(a.family.needs.units for a in asked)
+        for group, seen in self._checkpoints.items():
             measured = [self._measured(samples, int(place), seen, told) for place in places]
             for u, units in enumerate(self.units):
-                for alike, values, noise in _alike(samples, places, measured, units):
-                    self._take(asked, first, seen, u, alike, values, noise)
+                own = [
+                    self._seen(samples, int(place), units, least, *both)
+                    for place, both in zip(places, measured, strict=True)
+                ]
+                if self._misses:
+                    self._units_seen[group][u, places] = [v.shape[-1] for v, _ in own]
+                for alike, values, noise in _alike(places, own):
+                    self._take(asked, group, seen, u, alike, values, noise)
+
+    def _seen(
+        self,
+        samples: Samples,
+        place: int,
+        units: int,
+        least: int,
+        values: np.ndarray,
+        variance: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return what is recorded of a population with so many units, without those missed.
+
+        Raises
+        ------
+        DataError
+            If fewer are left than the observables need.
+        """
+        values = samples.cut(values, units, place)
+        variance = None if variance is None else samples.cut(variance, units, place)
+        if not self._misses:
+            return values, variance
+        axes = len(UNIT_DIMS[samples.measure])
+        values, variance = _without_missed(values, variance, axes, tracked=self._design.tracked)
+        left = int(np.prod(values.shape[-axes:]))
+        if left < least:
+            when = "in every session" if self._design.tracked else "in some session"
+            raise DataError(
+                f"of {units} units of organism {self._labels['organism'][place]}, layer "
+                f"{self._labels['layer'][place]}, only {left} are seen {when}, and the observables "
+                f"need {least}; record more --units, in fewer --sessions or fewer days (`lrplan "
+                "list modalities` shows the settings)"
+            )
+        return values, variance
 
     def _measured(
         self, samples: Samples, place: int, seen: list[int], told: bool
@@ -454,7 +510,7 @@ class Observed:
     def _take(
         self,
         asked: Sequence[_Chosen],
-        first: int,
+        group: int,
         seen: list[int],
         u: int,
         places: list[int],
@@ -470,31 +526,34 @@ class Observed:
             return found.reshape(len(places), len(self.noise), *found.shape[1:]).swapaxes(0, 1)
 
         for a in asked:
-            keys, choices = zip(*self._passes(a, first, seen), strict=True)
+            keys, choices = zip(*self._passes(a, group, seen), strict=True)
             found = a.compute_choices(values, variance, choices, prepared)
             for key, observed in zip(keys, found, strict=True):
                 self._values[key][u][:, places] = by_level(observed)
             if self._design.scaling == "relative":
                 if a.family.scale not in scales:
                     scales[a.family.scale] = by_level(a.scale(values[:, 0], own))
-                self._scales[first, a.family.name][u][:, places] = scales[a.family.scale]
+                self._scales[group, a.family.name][u][:, places] = scales[a.family.scale]
 
     def trajectories(self, units: int = 0, noise: int = 0, schedule: int = 0) -> Trajectories:
         """Return the trajectories under one of the designs, by its places in the lists."""
         sessions = self.schedules[schedule]
-        first = sessions[0]
-        kept = np.searchsorted(self._checkpoints[first], sessions)
+        group = self._groups[schedule]
+        kept = np.searchsorted(self._checkpoints[group], sessions)
         observed = []
         for a in self._asked:
             if a.family.needs.trajectory:
-                values = self._values[first, a.family.name, schedule][units, noise]
+                values = self._values[group, a.family.name, schedule][units, noise]
             else:
-                values = self._values[first, a.family.name][units, noise][:, kept]
+                values = self._values[group, a.family.name][units, noise][:, kept]
             scale = None
             if self._design.scaling == "relative":
-                scale = self._scales[first, a.family.name][units, noise]
+                scale = self._scales[group, a.family.name][units, noise]
             observed.append(a.scaled(values, scale, _baseline(self._design)))
-        return _laid_out(observed, self._asked, self._labels, self._design, self._references)
+        labels = self._labels
+        if self._misses:
+            labels = labels | {UNITS_SEEN: self._units_seen[group][units]}
+        return _laid_out(observed, self._asked, labels, self._design, self._references)
 
 
 def _stacked(levels: Sequence[np.ndarray]) -> np.ndarray:
@@ -502,17 +561,51 @@ def _stacked(levels: Sequence[np.ndarray]) -> np.ndarray:
     return levels[0][None] if len(levels) == 1 else np.stack(levels)
 
 
+def _without_missed(
+    values: np.ndarray, variance: np.ndarray | None, axes: int, *, tracked: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Leave out units that a technique did not see.
+
+    Parameters
+    ----------
+    values : array (level, session, ..., unit[, unit])
+        NaN where a unit was not seen.
+    variance : array, optional
+        That of the noise, of a shape that broadcasts to it.
+    axes : int
+        How many of the last axes are units.
+    tracked : bool
+        Whether units are the same in all sessions: then those are left that are seen in each.
+        Otherwise as many of each session as in the session with fewest, the first ones.
+    """
+    lines = np.isfinite(values).all(axis=0)
+    lines = lines.reshape(len(lines), -1, *lines.shape[-axes:]).all(axis=1)  # session, unit[, unit]
+    if lines.all():
+        return values, variance
+    if tracked or axes > 1:
+        throughout = lines.all(axis=0)
+        for axis in range(axes):
+            others = tuple(a for a in range(axes) if a != axis)
+            kept = np.flatnonzero(throughout.any(axis=others))
+            values = values.take(kept, axis=axis - axes)
+            if variance is not None and variance.shape[axis - axes] > 1:
+                variance = variance.take(kept, axis=axis - axes)
+        return values, variance
+    fewest = int(lines.sum(axis=1).min())
+    order = np.argsort(~lines, axis=1, kind="stable")[:, :fewest]
+    order = order.reshape(1, len(order), *(1,) * (values.ndim - 3), fewest)
+    values = np.take_along_axis(values, order, axis=-1)
+    if variance is not None and variance.shape[-1] > 1:
+        variance = np.take_along_axis(variance, order, axis=-1)
+    return values, variance
+
+
 def _alike(
-    samples: Samples,
-    places: Sequence[int] | np.ndarray,
-    measured: Sequence[tuple[np.ndarray, np.ndarray | None]],
-    units: int,
+    places: Sequence[int] | np.ndarray, measured: Sequence[tuple[np.ndarray, np.ndarray | None]]
 ) -> Iterator[tuple[list[int], np.ndarray, np.ndarray | None]]:
     """Yield the places of populations of one shape, and their values and variances joined."""
     groups: dict[tuple[int, ...], list[tuple[int, np.ndarray, np.ndarray | None]]] = {}
-    for place, (values, noise) in zip(map(int, places), measured, strict=True):
-        own = samples.cut(values, units, place)
-        variance = None if noise is None else samples.cut(noise, units, place)
+    for place, (own, variance) in zip(map(int, places), measured, strict=True):
         groups.setdefault(own.shape, []).append((place, own, variance))
     for group in groups.values():
         known = [variance for _, _, variance in group if variance is not None]
@@ -563,7 +656,7 @@ def observe_designs(
         If a design asks for more than the cohort holds, or for observables that it cannot give.
     """
     units = [design.unit_count] if units is None else list(units)
-    noise = [design.noise] if noise is None else list(noise)
+    noise = [design.noise_level] if noise is None else list(noise)
     schedules = [design.schedule] if schedules is None else list(schedules)
     asked = populations
     populations, references = with_references(cohort, design, populations)

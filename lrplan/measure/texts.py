@@ -12,6 +12,7 @@ CONTRAST_WORDS = {
     "only": "their differences only",
     "none": "side by side",
 }
+NOISE_WORDS = {"relative": "relative", "within": "within units", "absolute": "absolute"}
 
 
 def design_line(asked: Mapping[str, Any]) -> str:
@@ -21,7 +22,7 @@ def design_line(asked: Mapping[str, Any]) -> str:
     settings = asked.get("settings")
     words = [
         f"{asked['units']} units",
-        f"noise {asked['noise']:.3g} ({asked['noise_reference']})",
+        _noise_words(asked),
         " + ".join(asked["measure"]),
         f"modality {asked['modality']}" + (f" ({cell(settings)})" if settings else ""),
         "a session at every checkpoint" if sessions is None else counted(sessions, "session"),
@@ -47,6 +48,13 @@ def design_line(asked: Mapping[str, Any]) -> str:
     words.append(f"{asked['scaling']} scaling")
     words.append(f"observables {', '.join(asked['observables'])}")
     return "; ".join(words)
+
+
+def _noise_words(asked: Mapping[str, Any]) -> str:
+    """Return the noise of a Design, given as its JSON."""
+    if asked["noise"] is None:
+        return f"noise as it follows from {asked['modality']}"
+    return f"noise {asked['noise']:.3g} ({NOISE_WORDS[asked['noise_reference']]})"
 
 
 def _reference_words(asked: Mapping[str, Any]) -> str:

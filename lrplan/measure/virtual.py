@@ -21,6 +21,8 @@ from lrplan.measure.contrasts import (
     refuse_few_references,
 )
 from lrplan.measure.design import Design
+from lrplan.measure.modalities import Course
+from lrplan.measure.noise import signal_sd
 from lrplan.measure.recording import DIMS, Recording, padded
 from lrplan.randomness import keyed_rng
 from lrplan.threads import in_threads
@@ -98,11 +100,13 @@ def record(
         ) -> tuple[np.ndarray, ...]:
             if kept is None:
                 [(measured, variance)] = samples.measured_with_variance(
-                    place, design.unit_count, [design.noise], sessions
+                    place, design.unit_count, [design.noise_level], sessions
                 )
                 made = [measured, np.sqrt(np.broadcast_to(variance, measured.shape))]
             else:
-                made = [samples.trials(place, design.unit_count, design.noise, kept, sessions)]
+                made = [
+                    samples.trials(place, design.unit_count, design.noise_level, kept, sessions)
+                ]
             return tuple(samples.cut(m, design.unit_count, place) for m in made)
 
         names = (measure, f"{measure}_sem") if kept is None else ("trials",)
@@ -266,7 +270,7 @@ class Samples:
     ) -> None:
         self._cohort = cohort
         self._design = design
-        self._measure = measure
+        self.measure = measure
         self._populations = populations
         self._key = key
         self._modality = design.make_modality()
@@ -277,7 +281,7 @@ class Samples:
 
     def _rng(self, place: int, stream: str) -> np.random.Generator:
         organism, layer = self._organisms[place], self._layers[place]
-        return keyed_rng(self._key, organism, layer, self._measure, stream)
+        return keyed_rng(self._key, organism, layer, self.measure, stream)
 
     def measured(
         self, place: int, units: int, noise: Sequence[float], sessions: Sequence[int]
@@ -329,11 +333,12 @@ class Samples:
         """Yield, for each level, what is measured, its shape, and what the modality knew."""
         signal, first, sd, shape = self._noiseless(place, units, sessions)
         levels = [sd * n for n in noise]
+        course = self._course(place, first, sessions)
         made = self._modality.means(
-            signal, noise_sd=levels, first=first, rng=self._rng(place, "noise")
+            signal, noise_sd=levels, course=course, rng=self._rng(place, "noise")
         )
         for level, values in zip(levels, made, strict=True):
-            yield values, shape, {"noise_sd": level, "first": first}
+            yield values, shape, {"noise_sd": level, "course": course}
 
     def trials(
         self, place: int, units: int, noise: float, trials: int, sessions: Sequence[int]
@@ -350,10 +355,16 @@ class Samples:
             signal,
             trials=trials,
             noise_sd=sd * noise,
-            first=first,
+            course=self._course(place, first, sessions),
             rng=self._rng(place, "noise"),
         )
         return self._held(made, place, sessions)
+
+    def _course(self, place: int, first: np.ndarray, sessions: Sequence[int]) -> Course:
+        """Return when the checkpoints are, counted from the first session."""
+        after = [checkpoint - sessions[0] for checkpoint in self._checkpoints]
+        key = draw_key(self._rng(place, "constants"))
+        return Course(first, tracked=self._design.tracked, checkpoints=after, key=key)
 
     def _noiseless(
         self, place: int, units: int, sessions: Sequence[int]
@@ -363,7 +374,8 @@ class Samples:
         Returns
         -------
         signal : array (checkpoint, ..., line)
-            Units, synapses or pairs, along one axis, in the order in which they are recorded. All
+            Units, synapses or pairs, along one axis, in the order in which they are recorded;
+            pairs as (post, pre) where the modality asks for it. All
             checkpoints, so that a session does not depend on the others.
         first : array (..., line)
             All that is stored of the first session.
@@ -373,7 +385,7 @@ class Samples:
             Of the signal with pairs as post by pre.
         """
         everything = self._cohort.read(
-            self._measure, self._populations[place : place + 1], self._checkpoints
+            self.measure, self._populations[place : place + 1], self._checkpoints
         )[0]
         for axis, side in zip(range(-len(self._sides[place]), 0), self._sides[place], strict=True):
             if side < everything.shape[axis]:
@@ -381,9 +393,9 @@ class Samples:
         self._check_stored(everything, place, sessions)
         first = everything[sessions[0]]
         signal = self._ordered(everything, place, units)
-        sd = 1.0
-        if self._design.noise_reference == "relative":
-            sd = float(np.nanstd(first, dtype=np.float64))
+        sd = signal_sd(first, self._design.noise_reference)
+        if not self._modality.pairs_in_line:
+            return signal, first, sd, signal.shape
         lines = len(everything.shape) - len(self._sides[place])
         flat = signal.reshape(*signal.shape[:lines], -1)
         return flat, first.reshape(*everything.shape[1:lines], -1), sd, signal.shape
@@ -397,7 +409,7 @@ class Samples:
 
     def cut(self, measured: np.ndarray, units: int, place: int) -> np.ndarray:
         """Return the first `units` of what was measured; fewer where the population holds fewer."""
-        if self._measure == "paired":
+        if self.measure == "paired":
             post, pre = self._sides[place]
             n_post = min(max(1, int(np.sqrt(units))), post)
             return measured[..., :n_post, : min(max(1, units // n_post), pre)]
@@ -411,7 +423,7 @@ class Samples:
             draw_units(int(side), int(side), len(everything), tracked, rng)
             for side in self._sides[place]
         ]
-        if self._measure == "paired":
+        if self.measure == "paired":
             rows, columns = orders
             if tracked:
                 return everything[..., rows[0][:, None], columns[0]]
@@ -428,7 +440,7 @@ class Samples:
     def _shown(self, stored: int, place: int) -> np.ndarray | None:
         """Return which stimuli are shown; None: all."""
         stimuli = self._design.stimuli
-        if self._measure == "weights" or stimuli is None or stimuli >= stored:
+        if self.measure == "weights" or stimuli is None or stimuli >= stored:
             return None
         return np.sort(self._rng(place, "stimuli").permutation(stored)[:stimuli])
 
@@ -438,7 +450,7 @@ class Samples:
         for checkpoint in sessions:
             if empty[checkpoint]:
                 raise DataError(
-                    f"the cohort {self._cohort.name!r} stores no {self._measure} of organism "
+                    f"the cohort {self._cohort.name!r} stores no {self.measure} of organism "
                     f"{self._organisms[place]}, layer {self._layers[place]}, at checkpoint "
                     f"{checkpoint}; organisms that did not diverge must have the same checkpoints, "
                     "or the schedule must leave out those that some lack"

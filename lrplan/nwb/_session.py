@@ -16,7 +16,10 @@ _BASELINE_SD = 0.01
 
 @dataclass(frozen=True)
 class Layout:
-    """What is the same in all sessions: names, times and the gain (Hz or dF/F per activation)."""
+    """What is the same in all sessions: names, times and the gain (Hz or dF/F per activation).
+
+    `noise` says of the noise what the file's notes are to say.
+    """
 
     kind: str
     trials: int
@@ -24,7 +27,7 @@ class Layout:
     gap_s: float
     rate_hz: float
     gain: float
-    noise_sd: float
+    noise: str
     stimuli: list[str]
     subject: str
     description: str
@@ -94,11 +97,7 @@ def _empty_file(layout: Layout, session: int, digits: int, rng: np.random.Genera
         lab="lrplan",
         experiment_description="An artificial neural network, recorded as if it were a circuit.",
         keywords=["virtual recording", "artificial neural network", "learning rule"],
-        notes=(
-            f"One unit of the network's activation is {layout.gain:.9g} {per}; the noise of a mean "
-            f"over {layout.trials} trials has a standard deviation of {layout.noise_sd:.9g} of "
-            "these units (spikes: its root mean square in the first session)."
-        ),
+        notes=(f"One unit of the network's activation is {layout.gain:.9g} {per}; {layout.noise}."),
         subject=pynwb.file.Subject(
             subject_id=layout.subject,
             description="An artificial neural network, not an animal.",

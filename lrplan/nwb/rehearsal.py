@@ -13,7 +13,8 @@ from lrplan.arguments import generator
 from lrplan.cohort import as_cohort
 from lrplan.cohort.learned import NOT_LEARNED
 from lrplan.errors import UsageError
-from lrplan.measure.design import Design, Schedule
+from lrplan.measure.design import RELATIVE, Design, Schedule
+from lrplan.measure.noise import signal_sd
 from lrplan.measure.virtual import draw_units
 from lrplan.nwb.write import kind_and_modality, write_nwb
 from lrplan.registry import nearest
@@ -72,11 +73,12 @@ def record_nwb(
     rng: np.random.Generator | int,
     units: int = 300,
     sessions: int | None = None,
-    noise: float = 0.1,
+    noise: float | None = None,
+    noise_reference: str = RELATIVE,
     kind: str | None = None,
     modality: str | None = None,
     settings: Mapping[str, Any] | None = None,
-    trials: int = 10,
+    trials: int | None = None,
     tracked: bool = True,
 ) -> list[Path]:
     """Record one population of one organism to NWB files, one per session.
@@ -95,9 +97,11 @@ def record_nwb(
         Recorded in each session.
     sessions : int, optional
         Evenly spread over training; by default one per checkpoint.
-    noise : float, default 0.1
-        Standard deviation of the mean over a stimulus's trials, as a fraction of the
-        population's signal standard deviation in the first session.
+    noise : float, optional
+        As in a Design: standard deviation of the mean over a stimulus's trials, as a fraction of
+        the population's signal in the first session.
+    noise_reference : {"relative", "within", "absolute"}, default "relative"
+        Which signal, as in a Design.
     kind : {"spikes", "dff"}, optional
         Spike times or dF/F; by default what the modality is written as, else spikes.
     modality : str, optional
@@ -105,8 +109,8 @@ def record_nwb(
         (Gaussian noise) for dF/F.
     settings : mapping of str to value, optional
         Settings of the modality that differ from its defaults.
-    trials : int, default 10
-        Of each stimulus in each session.
+    trials : int, optional
+        Of each stimulus in each session; by default the modality's, or 10.
     tracked : bool, default True
         Whether the same units are recorded in all sessions.
 
@@ -129,6 +133,7 @@ def record_nwb(
     design = Design(
         units=units,
         noise=noise,
+        noise_reference=noise_reference,
         modality=modality,
         settings={} if settings is None else settings,
         schedule=Schedule(sessions=sessions),
@@ -153,12 +158,13 @@ def record_nwb(
     return write_nwb(
         signal,
         out,
-        noise_sd=design.noise * float(np.nanstd(full[0], dtype=np.float64)),
+        noise_sd=design.noise_level * signal_sd(full[0], design.noise_reference),
         kind=kind,
         modality=modality,
         settings=design.settings,
         trials=trials,
         tracked=tracked,
+        checkpoints=[c - checkpoints[0] for c in checkpoints],
         unit_ids=drawn[0] if tracked else None,
         # The rule is what a rehearsal is to find out: it does not stand in the files.
         description="virtual recording written by lrplan",

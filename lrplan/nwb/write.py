@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from lrplan.arguments import generator, positive_int
 from lrplan.errors import DataError, UsageError
-from lrplan.measure.modalities import make_modality, modalities
+from lrplan.measure.modalities import Course, Modality, make_modality, modalities
 from lrplan.nwb._session import Layout, session_bytes
 from lrplan.nwb._text import clean
 from lrplan.registry import nearest
@@ -30,18 +31,19 @@ def write_nwb(
     signal: np.ndarray,
     out: str | os.PathLike[str],
     *,
-    noise_sd: float,
+    noise_sd: float = 0.0,
     kind: str | None = None,
     modality: str | None = None,
     settings: Mapping[str, Any] | None = None,
     rng: np.random.Generator | int,
-    trials: int = 10,
+    trials: int | None = None,
     unit_ids: Sequence[Any] | np.ndarray | None = None,
     tracked: bool = True,
+    checkpoints: Sequence[int] | None = None,
     stimulus_names: Sequence[str] | None = None,
     description: str = "Virtual recording of an artificial neural network, written by lrplan",
     subject_id: str = "virtual",
-    window_s: float = 1.0,
+    window_s: float | None = None,
     gap_s: float = 0.5,
     rate_hz: float = 10.0,
 ) -> list[Path]:
@@ -57,9 +59,10 @@ def write_nwb(
         session is not recorded in it.
     out : path
         Directory to write to; new or empty.
-    noise_sd : float
+    noise_sd : float, default 0.0
         Standard deviation of the noise of a response, the mean over a stimulus's trials, in the
-        same unit; for spikes its root mean square in the first session.
+        same unit; for spikes its root mean square in the first session. 0 where it follows from
+        the settings of the modality.
     kind : {"spikes", "dff"}, optional
         Spike times, spread evenly over the window of each trial, or dF/F of regions of interest,
         held over the window and near 0 between trials. By default what the modality is written
@@ -72,18 +75,23 @@ def write_nwb(
     rng : numpy.random.Generator or int
         Source of the noise, the order of trials and the files' identifiers, or a seed. The same
         generator gives the same data.
-    trials : int, default 10
-        Trials of each stimulus in each session.
+    trials : int, optional
+        Trials of each stimulus in each session; by default the modality's, or 10.
     unit_ids : sequence, optional
         What is written as ``tracking_id``; by default 0, 1, ...
     tracked : bool, default True
         Whether units are the same in all sessions; if so they have a column ``tracking_id``.
+    checkpoints : sequence of int, optional
+        When sessions are, in checkpoints of the cohort after the first: by default one apart.
+        Techniques that lose units over days ask for it.
     stimulus_names : sequence of str, optional
         By default ``stimulus_0``, ``stimulus_1``, ...
     description, subject_id : str
         What the files say of the recording and of the subject.
-    window_s, gap_s : float
-        Duration of a trial and of the pause before and after it, in seconds.
+    window_s : float, optional
+        Duration of a trial in seconds; by default the modality's, or 1.
+    gap_s : float, default 0.5
+        Duration of the pause before and after a trial, in seconds.
     rate_hz : float, default 10.0
         Frames per second of dF/F. `window_s` and `gap_s` must be whole numbers of frames.
 
@@ -113,7 +121,11 @@ def write_nwb(
     sessions, stimuli, units = signal.shape
     kind, modality = kind_and_modality(kind, modality)
     technique = make_modality(modality, settings)
-    trials, rng = positive_int(trials, "trials"), generator(rng)
+    trials = technique.written_trials if trials is None else positive_int(trials, "trials")
+    window_s = technique.written_window_s if window_s is None else window_s
+    rng = generator(rng)
+    # Only of a technique that has constants, so that others record what they always did.
+    key = int(rng.integers(2**63)) if technique.takes_noise == "none" else 0
     for name, number in (("window_s", window_s), ("gap_s", gap_s), ("rate_hz", rate_hz)):
         _check_number(number, name, above=True)
     _check_number(noise_sd, "noise_sd", above=False)
@@ -132,7 +144,7 @@ def write_nwb(
         gap_s=float(gap_s),
         rate_hz=float(rate_hz),
         gain=gain,
-        noise_sd=float(noise_sd),
+        noise=_noise_words(technique, trials, float(noise_sd)),
         stimuli=_stimulus_names(stimulus_names, stimuli),
         subject=subject,
         description=clean(description, None),
@@ -150,7 +162,11 @@ def write_nwb(
         raise UsageError(f"out is {out!r}; expected the path of a directory")
     target = Path(out)
     responses = technique.trials(
-        signal, trials=trials, noise_sd=float(noise_sd), first=signal[0], rng=rng
+        signal,
+        trials=trials,
+        noise_sd=float(noise_sd),
+        course=Course(signal[0], tracked=tracked, checkpoints=checkpoints, key=key),
+        rng=rng,
     )
     created = _prepare(target)
     digits = max(2, len(str(sessions)))
@@ -207,6 +223,17 @@ def kind_and_modality(kind: str | None, modality: str | None) -> tuple[str, str]
             "one of kind (--kind) and modality (--modality)"
         )
     return technique.writes, modality
+
+
+def _noise_words(technique: Modality, trials: int, noise_sd: float) -> str:
+    """Return what the files say of the noise."""
+    if technique.takes_noise == "none":
+        settings = ", ".join(f"{name} {value}" for name, value in asdict(technique).items())
+        return f"the noise follows from the settings of the technique: {settings}"
+    return (
+        f"the noise of a mean over {trials} trials has a standard deviation of {noise_sd:.9g} of "
+        "these units (spikes: its root mean square in the first session)"
+    )
 
 
 def _checked_signal(signal: Any) -> np.ndarray:

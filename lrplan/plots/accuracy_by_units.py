@@ -16,5 +16,7 @@ def plot_accuracy_by_units(result: xr.Dataset, *, ax: Axes | None = None) -> Axe
     ax.set_xticks(units, [str(u) for u in units], fontsize=8)
     ax.minorticks_off()
     ax.set_xlabel("units per session")
-    ax.set_title(f"noise {float(result['noise'].values[0]):g}", fontsize=9)
+    own = result.attrs.get("takes_noise") == "none"
+    noise = "of the technique" if own else f"{float(result['noise'].values[0]):g}"
+    ax.set_title(f"noise {noise}", fontsize=9)
     return ax

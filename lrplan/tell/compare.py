@@ -333,9 +333,9 @@ def compare(
     everything = [r for side in sides for r in side]
     warnings = [*_doubts(sides), *cohort.fate_warnings()]
     areas = int(everything[0].data.sizes["population"])
-    design, more = _shared_design(everything, cohort, position, noise)
-    warnings += more
     streams = Streams.draw(generator(rng))
+    design, more = _shared_design(everything, cohort, streams, position, noise)
+    warnings += more
     populations = populations_left(cohort, position, without)
     check_areas(cohort, populations, areas)
     seen = with_plain(design)
@@ -655,13 +655,20 @@ def _same_files(one: Recording, two: Recording) -> bool:
 
 
 def _shared_design(
-    recordings: Sequence[Recording], cohort: Cohort, position: str, noise: float | None
+    recordings: Sequence[Recording],
+    cohort: Cohort,
+    streams: Streams,
+    position: str,
+    noise: float | None,
 ) -> tuple[Design, list[str]]:
     """Return the Design under which all recordings can be judged, and what it leaves aside."""
     warnings: list[str] = []
     designs = []
     for recording in recordings:
-        design, own = infer_design(recording, cohort, position=position, noise=noise)
+        # One stream for each, so that equal recordings have equal noise.
+        design, _, own = infer_design(
+            recording, cohort, rng=streams.rng("noise"), position=position, noise=noise
+        )
         designs.append(design)
         warnings += own
     units = sorted({d.unit_count for d in designs})
@@ -669,7 +676,7 @@ def _shared_design(
         warnings.append(
             f"recordings have {units[0]} to {units[-1]} units; {units[0]} of each are used"
         )
-    levels = sorted(d.noise for d in designs)
+    levels = sorted(d.noise_level for d in designs)
     if levels[-1] > DIFFERENT * levels[0]:
         warnings.append(
             f"the noise differs between recordings ({levels[0]:.2g} to {levels[-1]:.2g}), but all "

@@ -36,6 +36,7 @@ from lrplan.tell.unseen import (
     cross_predict,
     draw_streams,
     recorded_whole,
+    technique_told,
     within_known,
 )
 from lrplan.texts import Line, html, percent, percent_range, table, text
@@ -289,8 +290,10 @@ class Forecast:
         unseen = self.held_out.get("family")
         figures = [] if unseen is None else [f"held-out family {_short(unseen)}"]
         figures += [f"known conditions {_short(self.accuracy)}", f"chance {percent(self.chance)}"]
+        own = design.make_modality().takes_noise == "none"
+        noise = f"of {design.modality}" if own else f"{design.noise:.3g}"
         return (
-            f"<Forecast from {self.cohort!r}, {design.units} units, noise {design.noise:.3g}: "
+            f"<Forecast from {self.cohort!r}, {design.units} units, noise {noise}: "
             f"{', '.join(figures)}>"
         )
 
@@ -492,6 +495,7 @@ def _warnings(
             "known conditions is flattered"
         )
     out += recorded_whole(cohort, design, usable(cohort, design, None))
+    out += technique_told(design, trajectories)
     out += lacking_contrasts(cohort, design)
     shown = design.stimuli
     if "paired" in design.measures and shown is not None and shown > cohort.pair_stimuli:

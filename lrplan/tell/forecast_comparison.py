@@ -28,6 +28,7 @@ from lrplan.tell.unseen import (
     check_rules,
     draw_streams,
     recorded_whole,
+    technique_told,
 )
 from lrplan.texts import Line, counted, html, percent, table, text
 
@@ -280,6 +281,7 @@ def forecast_comparison(
     warnings = doubts_of_pairs(doubts, len(pairs))
     populations = usable(cohort, design, None)
     warnings += recorded_whole(cohort, design, populations)
+    warnings += technique_told(design, virtual)
     warnings += [*lacking_contrasts(cohort, design), *cohort.fate_warnings()]
     if dropped:
         warnings.append(f"not finite in some recording, and so left out: {', '.join(dropped)}")

@@ -9,7 +9,14 @@ import numpy as np
 
 from lrplan.arguments import finite_number
 from lrplan.errors import DataError
-from lrplan.measure.design import Design, Schedule
+from lrplan.measure.design import WITHIN, Design, Schedule
+from lrplan.measure.noise import (
+    MOST_NOISE,
+    NoiseEstimate,
+    estimate_noise,
+    pooled_noise,
+    refuse_without_signal,
+)
 from lrplan.measure.observables import STANDARD_STORED, names_of
 from lrplan.measure.observe import knows_noise
 from lrplan.measure.recording import Recording
@@ -21,50 +28,31 @@ if TYPE_CHECKING:
 MODALITY_OF = {"spikes": "counts", "dff": "ideal", "virtual": "ideal"}
 LEAST_UNITS = 10
 FEW_UNITS = 30
-LEAST_SIGNAL = 0.01
 DIFFERENT = 2
 """By what factor the noise of areas must differ to be said."""
 
 
-def infer_noise(recording: Recording) -> float:
-    """Estimate the noise of a recording's responses from how its trials vary.
-
-    Returns
-    -------
-    float
-        Root mean square of the responses' standard errors as a fraction of the standard
-        deviation of the signal over stimuli and units, both in the first session. The signal's
-        variance is that of the responses less that of the noise.
+def infer_noise(recording: Recording, *, rng: np.random.Generator | int) -> list[NoiseEstimate]:
+    """Estimate the noise of each area, and refuse a recording in which stimuli drive nothing.
 
     Raises
     ------
     DataError
-        If no stimulus was repeated, so that nothing shows the noise.
+        If no stimulus was repeated, or nothing shows that stimuli drive responses.
     """
-    return float(np.sqrt(np.mean(_noise_by_area(recording) ** 2)))
-
-
-def _noise_by_area(recording: Recording) -> np.ndarray:
-    """Return the noise of each population: differences between areas are no signal of either."""
-    first = recording.data.isel(session=0)
-    sem = first["activity_sem"].values if "activity_sem" in first else None
-    found = []
-    for place, response in enumerate(first["activity"].values):
-        if sem is None or not np.isfinite(sem[place]).any():
-            raise DataError(
-                f"{recording.source} repeats no stimulus in its first session, so its noise cannot "
-                "be estimated; name it with --noise, or record at least 2 trials per stimulus"
-            )
-        noise, total = float(np.nanmean(sem[place] ** 2)), float(np.nanvar(response))
-        if total == 0:
-            raise DataError(f"{recording.source}: all responses of the first session are equal")
-        found.append(np.sqrt(noise / max(total - noise, LEAST_SIGNAL * total)))
-    return np.array(found)
+    found = estimate_noise(recording, rng=rng)
+    refuse_without_signal(recording, found)
+    return found
 
 
 def infer_design(
-    recording: Recording, cohort: Cohort, *, position: str = "unknown", noise: float | None = None
-) -> tuple[Design, list[str]]:
+    recording: Recording,
+    cohort: Cohort,
+    *,
+    rng: np.random.Generator | int,
+    position: str = "unknown",
+    noise: float | None = None,
+) -> tuple[Design, list[NoiseEstimate], list[str]]:
     """Say under which Design a recording was made, as far as the cohort can follow.
 
     Parameters
@@ -73,15 +61,22 @@ def infer_design(
         One real recording.
     cohort : Cohort
         Whose stored units, stimuli and checkpoints bound the design.
+    rng : numpy.random.Generator or int
+        Of the intervals of the noise.
     position : {"unknown", "early", "middle", "deep"}
         Where the recorded area lies.
     noise : float, optional
-        Noise of a response; by default estimated by `infer_noise`.
+        Noise of a response relative to the signal within units; by default estimated by
+        `infer_noise`.
 
     Returns
     -------
     design : Design
-        Sessions are taken to be evenly spread over learning.
+        Sessions are taken to be evenly spread over learning. Noise is relative to the signal
+        within units: what units differ by whatever is shown, such as spontaneous rates, is no
+        signal that noise could hide.
+    estimates : list of NoiseEstimate
+        Of each area; empty where `noise` is given.
     warnings : list of str
         Where the recording holds more than the cohort.
     """
@@ -123,15 +118,15 @@ def infer_design(
             f"{cohort.checkpoints} evenly spread sessions are used"
         )
         sessions = cohort.checkpoints
-    if noise is None:
-        by_area = _noise_by_area(recording)
-        if by_area.max() > DIFFERENT * by_area.min():
-            warnings.append(
-                f"the noise differs between areas ({by_area.min():.2g} to {by_area.max():.2g}), "
-                "but all are judged under one design; score them alone"
-            )
-    found = infer_noise(recording) if noise is None else finite_number(noise, "noise")
-    if found > 2:
+    estimates = infer_noise(recording, rng=rng) if noise is None else []
+    levels = [e.noise[0] for e in estimates]
+    if levels and max(levels) > DIFFERENT * min(levels):
+        warnings.append(
+            f"the noise differs between areas ({min(levels):.2g} to {max(levels):.2g}), but all "
+            "are judged under one design; score them alone"
+        )
+    found = pooled_noise(estimates) if noise is None else finite_number(noise, "noise")
+    if found > MOST_NOISE:
         warnings.append(
             f"the noise of a response is {found:.1f} times the signal; more trials would help"
         )
@@ -145,6 +140,7 @@ def infer_design(
     design = Design(
         units=units,
         noise=found,
+        noise_reference=WITHIN,
         modality=MODALITY_OF[recording.kind],
         schedule=Schedule(sessions=sessions),
         tracked=recording.tracked,
@@ -152,7 +148,7 @@ def infer_design(
         position=position,
         observables=observables,
     )
-    return design, warnings
+    return design, estimates, warnings
 
 
 def with_plain(design: Design) -> Design:

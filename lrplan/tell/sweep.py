@@ -17,7 +17,7 @@ from lrplan.arguments import generator
 from lrplan.classifiers import seeded
 from lrplan.cohort import as_cohort
 from lrplan.errors import UsageError
-from lrplan.measure.design import Design, Schedule
+from lrplan.measure.design import USUAL_NOISE, Design, Schedule
 from lrplan.measure.observe import Observed, observe_designs
 from lrplan.measure.trajectories import Trajectories
 from lrplan.measure.virtual import check_held, draw_key, lacking_contrasts, usable
@@ -105,8 +105,9 @@ def sweep(
         number of sessions. The attribute ``families`` says which families were held out, or why
         none or not all were;
         ``not_finite`` names observables that were left out, for all recordings of a combination;
-        ``recorded_whole`` says where populations hold fewer units than asked; ``left_out`` counts
-        organisms that diverged, did not learn, or lack an area or reference.
+        ``recorded_whole`` says where populations hold fewer units than asked; ``assumed`` what the
+        technique takes for granted, ``takes_noise`` what noise may be asked of it; ``left_out``
+        counts organisms that diverged, did not learn, or lack an area or reference.
 
     Raises
     ------
@@ -170,6 +171,9 @@ def sweep(
     if held_out:
         out.attrs["families"] = "; ".join(dict.fromkeys(w for each in found for w in each.families))
     out.attrs["recorded_whole"] = "; ".join(whole)
+    technique = design.make_modality()
+    out.attrs["assumed"] = "; ".join(technique.assumptions())
+    out.attrs["takes_noise"] = technique.takes_noise
     out.attrs["left_out"] = "; ".join(lacking_contrasts(cohort, design) + cohort.fate_warnings())
     if schedules is None:
         out = out.isel(schedule=0, drop=True)
@@ -389,7 +393,8 @@ def accuracy_by_units(
     centre = most if design.all_units else design.unit_count
     units = _around(centre, (0.03, 0.1, 0.3, 1), least=2, most=most)
     design = design.with_(observables=design.taken)
-    return sweep(cohort, design, units=units, noise=[design.noise], rng=rng, classifier=classifier)
+    noise = [design.noise_level]
+    return sweep(cohort, design, units=units, noise=noise, rng=rng, classifier=classifier)
 
 
 def accuracy_by_noise(
@@ -401,14 +406,16 @@ def accuracy_by_noise(
 ) -> xr.Dataset:
     """Return a `sweep` over noise around the design's, at its units.
 
-    Where the design takes all units, at as many as are stored of every population.
+    Where the design takes all units, at as many as are stored of every population. A modality whose
+    noise follows from its settings has none to sweep over, and is refused.
     """
     cohort = as_cohort(cohort)
     check_design(design)
     most = min(int(cohort.stored_units(m).min()) for m in design.measures)
     units = most if design.all_units else design.unit_count
-    centre = design.noise or 0.1
-    noise = sorted({0.0, design.noise} | {centre * f for f in (0.3, 3, 10, 30)})
+    centre = design.noise_level or USUAL_NOISE
+    least = set() if design.make_modality().takes_noise == "positive" else {0.0}
+    noise = sorted(least | {design.noise_level} | {centre * f for f in (0.3, 3, 10, 30)})
     design = design.with_(observables=design.taken)
     return sweep(cohort, design, units=[units], noise=noise, rng=rng, classifier=classifier)
 

@@ -13,6 +13,7 @@ from lrplan.classifiers import seeded
 from lrplan.classifiers.splits import Splits, count_groups
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
+from lrplan.measure.observe import UNITS_SEEN
 from lrplan.measure.trajectories import Features, Trajectories
 from lrplan.randomness import Streams
 from lrplan.tell.combine import Probabilities
@@ -95,6 +96,22 @@ def recorded_whole(cohort: Cohort, design: Design, populations: np.ndarray) -> l
                 f"{short} of {len(held)} populations hold fewer than {design.units} units for "
                 f"{measure} and were recorded whole"
             )
+    return out
+
+
+def technique_told(design: Design, trajectories: Trajectories) -> list[str]:
+    """Say what the technique takes for granted, and how many units it sees of those asked for."""
+    if design.all_units:
+        return []
+    out = design.make_modality().assumptions()
+    seen = trajectories.labels.get(UNITS_SEEN)
+    if seen is not None:
+        low, middle, high = (round(v) for v in np.percentile(seen, [5, 50, 95]))
+        when = "in every session" if design.tracked else "in each session"
+        out.append(
+            f"of {design.units} units {middle} are seen {when} (5 to 95% of recordings: {low} to "
+            f"{high}); observables are of these"
+        )
     return out
 
 

@@ -16,6 +16,7 @@ from lrplan.classifiers.calibrated import Calibrated
 from lrplan.cohort import as_cohort
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.design import Design
+from lrplan.measure.noise import NoiseEstimate
 from lrplan.measure.observe import observe, observe_cohort
 from lrplan.measure.recording import LEARNING, Recording
 from lrplan.measure.texts import design_line, ingest_lines, recording_line
@@ -87,6 +88,8 @@ class Verdict:
     null : dict
         The same method on the recording with its sessions shuffled: mean ``probabilities``, and
         ``same_answer``, the share of ``shuffles`` with the same most probable rule.
+    noise : list of NoiseEstimate
+        How noisy each area is and how much of it stimuli drive; empty where noise was given.
     ingest : dict
         What the reader chose, dropped and doubted.
     warnings : list of str
@@ -109,6 +112,7 @@ class Verdict:
     chance: float
     distance: dict[str, float]
     null: dict[str, Any]
+    noise: list[NoiseEstimate]
     ingest: dict[str, Any]
     warnings: list[str]
 
@@ -133,6 +137,7 @@ class Verdict:
             "chance": self.chance,
             "distance": self.distance,
             "null": self.null,
+            "noise": [e.to_json() for e in self.noise],
             "ingest": self.ingest,
             "warnings": self.warnings,
         }
@@ -156,6 +161,7 @@ class Verdict:
             f"Recording: {recording_line(self.recording)}",
             *ingest_lines(self.ingest),
             f"Design, inferred: {design_line(self.design.to_json())}",
+            *self._noise_lines(),
             f"Answer: {self._answer()}",
             table(None, ("rule", "probability", "within the 95% set"), rows, numbers=1),
         ]
@@ -176,6 +182,13 @@ class Verdict:
             f"{percent(null['same_answer'])}.",
         ]
         return lines + [f"Warning: {w}" for w in self.warnings]
+
+    def _noise_lines(self) -> list[Line]:
+        """Return how noisy each area is."""
+        named = [a["area"] for a in self.areas] if len(self.noise) > 1 else ["the recording"]
+        # Of noise that was given, nothing was estimated.
+        pairs = zip(named[: len(self.noise)], self.noise, strict=True)
+        return [f"Noise of {name}: {e.line()}." for name, e in pairs]
 
     def _expected(self) -> list[Line]:
         """Return what is promised of such a recording."""
@@ -254,7 +267,8 @@ def score(
     position : {"unknown", "early", "middle", "deep"}
         Where the recorded area lies; if it is unknown, the position is no feature.
     noise : float, optional
-        Noise of a response as a fraction of the signal; by default estimated from trials.
+        Noise of a response as a fraction of the signal within units (`noise_reference` of a
+        Design); by default estimated from trials.
     classifier : Calibrated, optional
         Cloned and fitted; by default one with its default settings.
 
@@ -285,7 +299,9 @@ def score(
     cohort.refuse_lost_rules()
     streams = Streams.draw(generator(rng))
     recording, doubts = _of_one(recording)
-    design, warnings = infer_design(recording, cohort, position=position, noise=noise)
+    design, noises, warnings = infer_design(
+        recording, cohort, rng=streams.rng("noise"), position=position, noise=noise
+    )
     warnings += [*doubts, *cohort.fate_warnings()]
     populations = populations_left(cohort, position, without)
     areas = int(recording.data.sizes["population"])
@@ -365,6 +381,7 @@ def score(
             str(kinds[p.argmax()]),
             streams.rng("shuffled sessions"),
         ),
+        noise=noises,
         ingest=recording.ingest,
         warnings=warnings + [str(w) for w in recording.ingest.get("warnings", [])],
     )

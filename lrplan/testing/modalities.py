@@ -10,13 +10,15 @@ from unittest import SkipTest
 import numpy as np
 
 from lrplan.errors import UsageError
-from lrplan.measure.modalities import Modality, make_modality, modalities, settings_of
+from lrplan.measure.modalities import Course, Modality, make_modality, modalities, settings_of
 from lrplan.registry import Registry
 from lrplan.terms import MEASURES
 from lrplan.testing._contract import Contract, refused, told
 
 SHAPES = {"activity": (3, 40, 100), "weights": (3, 4000), "paired": (3, 4, 20, 50)}
 TRIALS = 6
+AVERAGED = 200
+"""Measurements that are averaged where noise cannot be turned off."""
 
 
 class ModalityContract(Contract):
@@ -65,29 +67,46 @@ class ModalityContract(Contract):
         """Trials are an axis before that of units; values are float32."""
         for modality, given in self._signals():
             before = given.copy()
-            for noise_sd in (0.0, 0.3):
+            for noise_sd in _levels(modality, 0.0, 0.3):
                 found = _mean(modality, given, noise_sd)
                 each = _trials(modality, given, noise_sd)
                 assert found.shape == given.shape, f"means have the shape {found.shape}"
-                expected = (*given.shape[:-1], TRIALS, given.shape[-1])
+                expected = (*given.shape[:-1], _number(modality), given.shape[-1])
                 assert each.shape == expected, f"trials have the shape {each.shape}"
                 assert found.dtype == each.dtype == np.float32, "what is measured is float32"
-                assert np.isfinite(found).all() and np.isfinite(each).all()
+                for values in (found, each):
+                    assert modality.misses or np.isfinite(values).all()
+                    assert np.isfinite(values).any() and not np.isinf(values).any()
                 np.testing.assert_array_equal(given, before, err_msg="the signal was changed")
+
+    def test_a_unit_is_missed_for_whole_sessions(self) -> None:
+        """The same ones trial by trial and in means, whatever the noise."""
+        for modality, given in self._signals():
+            [level] = _levels(modality, 0.3)
+            missed = [np.isnan(_mean(modality, given, level, seed=seed)) for seed in range(3)]
+            missed.append(np.isnan(_trials(modality, given, level)).any(axis=-2))
+            for other in missed:
+                np.testing.assert_array_equal(other, missed[0])
+            if given.ndim > 2:
+                np.testing.assert_array_equal(missed[0], missed[0][:, :1] & np.isfinite(given))
 
     def test_a_measurement_comes_from_the_given_rng_alone(self) -> None:
         """The same seed, the same noise."""
         for modality, given in self._signals():
+            [level] = _levels(modality, 0.3)
             for measured in (_mean, _trials):
                 np.random.seed(0)  # noqa: NPY002
-                one = measured(modality, given, 0.3, seed=5)
+                one = measured(modality, given, level, seed=5)
                 np.random.seed(1)  # noqa: NPY002
-                np.testing.assert_array_equal(one, measured(modality, given, 0.3, seed=5))
-                other = measured(modality, given, 0.3, seed=6)
-                assert (one != other).any(), "two seeds give the same noise"
+                np.testing.assert_array_equal(one, measured(modality, given, level, seed=5))
+                other = measured(modality, given, level, seed=6)
+                same = (one == other) | np.isnan(one)
+                assert not same.all(), "two seeds give the same noise"
 
     def test_without_noise_every_trial_is_the_mean(self) -> None:
         """At a noise of 0."""
+        if modalities.get(self.name).takes_noise == "none":
+            raise SkipTest("its noise follows from its settings")
         for modality, given in self._signals():
             found = _mean(modality, given, 0.0)
             for trial in np.moveaxis(_trials(modality, given, 0.0), -2, 0):
@@ -95,6 +114,8 @@ class ModalityContract(Contract):
 
     def test_the_noise_has_the_stated_size(self) -> None:
         """Units may share noise, so that only stimuli, sessions and seeds count: 1,600 at least."""
+        if modalities.get(self.name).takes_noise == "none":
+            raise SkipTest("its noise follows from its settings")
         for modality, given in self._signals():
             free = _mean(modality, given, 0.0).astype(np.float64)
             for noise_sd in (0.1, 0.5):
@@ -114,28 +135,33 @@ class ModalityContract(Contract):
     def test_the_variance_that_it_says_is_that_of_its_noise(self) -> None:
         """What observables take off, on average over stimuli, units and seeds."""
         for modality, given in self._signals():
-            free = _mean(modality, given, 0.0).astype(np.float64)
-            found = np.stack([_mean(modality, given, 0.3, seed=s) for s in range(40)])
+            [level] = _levels(modality, 0.3)
+            free = _free(modality, given)
+            found = np.stack([_mean(modality, given, level, seed=s) for s in range(40)])
+            told = Course(given[0])
             said = [
-                np.broadcast_to(modality.variance(m, noise_sd=0.3, first=given[0]), m.shape)
+                np.broadcast_to(modality.variance(m, noise_sd=level, course=told), m.shape)
                 for m in found
             ]
-            squares = np.square(found - free)[:, 0].mean()
-            assert abs(np.mean(said, axis=0)[0].mean() / squares - 1) < 0.15, (
-                f"variance is {np.mean(said, axis=0)[0].mean():.3g} in the first session; noise "
-                f"has {squares:.3g}"
+            squares = np.nanmean(np.square(found - free)[:, 0])
+            variance = np.nanmean(np.mean(said, axis=0)[0])
+            assert abs(variance / squares - 1) < 0.15, (
+                f"variance is {variance:.3g} in the first session; noise has {squares:.3g}"
             )
-            silent = modality.variance(np.zeros_like(given), noise_sd=0.3, first=0 * given[0])
+            silent = modality.variance(
+                np.zeros_like(given), noise_sd=level, course=Course(0 * given[0])
+            )
             assert np.isfinite(silent).all(), "the variance in silence is not finite"
 
     def test_sessions_have_noise_of_their_own(self) -> None:
         """Otherwise a change between sessions would seem noiseless."""
         for modality, given in self._signals():
             given[:] = given[0]
-            free = _mean(modality, given, 0.0)
+            [level] = _levels(modality, 0.4)
+            free = _free(modality, given)
             along = []
             for seed in range(40):
-                noise = _mean(modality, given, 0.4, seed=seed) - free
+                noise = np.nan_to_num(_mean(modality, given, level, seed=seed) - free)
                 along.append(np.corrcoef(noise.reshape(len(noise), -1))[0, 1])
             assert abs(np.mean(along)) < 5 * np.std(along, ddof=1) / np.sqrt(len(along)), (
                 f"noise correlates by {np.mean(along):.3f} between sessions"
@@ -146,12 +172,13 @@ class ModalityContract(Contract):
         seeds = 400
         for modality, signal in self._signals():
             given, first = signal[..., :12], signal[0]
+            [level] = _levels(modality, 0.4)
             at_once, averaged = (
-                np.stack(each).astype(np.float64)
+                np.nan_to_num(np.stack(each).astype(np.float64))
                 for each in (
-                    [_mean(modality, given, 0.4, seed=(1, s), first=first) for s in range(seeds)],
+                    [_mean(modality, given, level, seed=(1, s), first=first) for s in range(seeds)],
                     [
-                        _trials(modality, given, 0.4, seed=(2, s), first=first).mean(axis=-2)
+                        _trials(modality, given, level, seed=(2, s), first=first).mean(axis=-2)
                         for s in range(seeds)
                     ],
                 )
@@ -167,15 +194,18 @@ class ModalityContract(Contract):
     def test_silence_is_measured_as_finite_values(self) -> None:
         """A population may be silent in every session."""
         for modality, given in self._signals():
+            [level] = _levels(modality, 0.2)
             for measured in (_mean, _trials):
-                assert np.isfinite(measured(modality, np.zeros_like(given), 0.2)).all()
+                found = measured(modality, np.zeros_like(given), level)
+                assert not np.isinf(found).any()
+                assert modality.misses or np.isfinite(found).all()
 
     def test_each_level_of_noise_is_measured_as_if_alone(self) -> None:
         """A sweep gives what each of its designs gives."""
         for modality, given in self._signals():
-            levels = [0.2, 0.0, 0.7]
+            levels = _levels(modality, 0.2, 0.0, 0.7)
             together = modality.means(
-                given, noise_sd=levels, first=given[0], rng=np.random.default_rng(3)
+                given, noise_sd=levels, course=Course(given[0]), rng=np.random.default_rng(3)
             )
             for level, found in zip(levels, together, strict=True):
                 np.testing.assert_array_equal(found, _mean(modality, given, level, seed=3))
@@ -183,9 +213,10 @@ class ModalityContract(Contract):
     def test_fewer_units_are_the_first_of_more(self) -> None:
         """Designs of different size meet the same chances."""
         for modality, given in self._signals():
+            [level] = _levels(modality, 0.4)
             for measured in (_mean, _trials):
-                everything = measured(modality, given, 0.4)
-                some = measured(modality, given[..., :7], 0.4, first=given[0])
+                everything = measured(modality, given, level)
+                some = measured(modality, given[..., :7], level, first=given[0])
                 np.testing.assert_array_equal(
                     some,
                     everything[..., :7],
@@ -195,10 +226,13 @@ class ModalityContract(Contract):
     def test_what_is_missing_stays_missing(self) -> None:
         """NaN is a unit that was not recorded."""
         for modality, given in self._signals():
+            [level] = _levels(modality, 0.4)
+            before = np.isnan(_mean(modality, given, level))
             given[1, ..., 3] = np.nan
-            np.testing.assert_array_equal(np.isnan(_mean(modality, given, 0.4)), np.isnan(given))
-            for trial in np.moveaxis(_trials(modality, given, 0.4), -2, 0):
-                np.testing.assert_array_equal(np.isnan(trial), np.isnan(given))
+            missing = before | np.isnan(given)
+            np.testing.assert_array_equal(np.isnan(_mean(modality, given, level)), missing)
+            for trial in np.moveaxis(_trials(modality, given, level), -2, 0):
+                np.testing.assert_array_equal(np.isnan(trial), missing)
 
     def test_trials_can_be_written(self) -> None:
         """Spikes: whole numbers, none below 0. dF/F: a finite gain above 0."""
@@ -207,14 +241,37 @@ class ModalityContract(Contract):
         for modality, given in self._signals():
             if given.shape != SHAPES["activity"]:
                 continue
+            [level] = _levels(modality, 0.3)
+            trials, window_s = _number(modality), modality.written_window_s
             gain = modality.gain(
-                given.astype(np.float64), trials=TRIALS, noise_sd=0.3, window_s=0.5
+                given.astype(np.float64), trials=trials, noise_sd=level, window_s=window_s
             )
             assert np.isfinite(gain) and gain > 0, f"gain is {gain}"
             if modality.writes == "spikes":
-                spikes = gain * 0.5 * _trials(modality, given, 0.3)
+                spikes = gain * window_s * _trials(modality, given, level)
+                spikes = spikes[np.isfinite(spikes)]
                 assert (spikes >= 0).all(), "a number of spikes is below 0"
                 np.testing.assert_allclose(spikes, np.rint(spikes), atol=1e-2)
+
+
+def _levels(modality: Modality, *asked: float) -> list[float]:
+    """Return levels of noise that the modality takes."""
+    return [0.0] if modality.takes_noise == "none" else list(asked)
+
+
+def _number(modality: Modality) -> int:
+    """Return how many trials are made: of a noise of their own as many as means are over."""
+    return modality.written_trials if modality.takes_noise == "none" else TRIALS
+
+
+def _free(modality: Modality, given: np.ndarray) -> np.ndarray:
+    """Return what would be measured without noise."""
+    if modality.takes_noise != "none":
+        return _mean(modality, given, 0.0).astype(np.float64)
+    total = np.zeros(given.shape)
+    for seed in range(AVERAGED):
+        total += _mean(modality, given, 0.0, seed=(3, seed))
+    return total / AVERAGED
 
 
 def _mean(
@@ -228,7 +285,7 @@ def _mean(
     """Return means over trials at one level of noise."""
     first = given[0] if first is None else first
     rng = np.random.default_rng(seed)
-    [found] = modality.means(given, noise_sd=[noise_sd], first=first, rng=rng)
+    [found] = modality.means(given, noise_sd=[noise_sd], course=Course(first), rng=rng)
     return found
 
 
@@ -243,4 +300,5 @@ def _trials(
     """Return single trials."""
     first = given[0] if first is None else first
     rng = np.random.default_rng(seed)
-    return modality.trials(given, trials=TRIALS, noise_sd=noise_sd, first=first, rng=rng)
+    number = _number(modality)
+    return modality.trials(given, trials=number, noise_sd=noise_sd, course=Course(first), rng=rng)

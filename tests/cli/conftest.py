@@ -153,6 +153,7 @@ def verdict() -> Verdict:
         chance=0.5,
         distance={"value": 0.3, "quantile": 0.6},
         null={"shuffles": 20, "probabilities": {"adam": 0.5, "sgdm": 0.5}, "same_answer": 0.5},
+        noise=[],
         ingest={},
         warnings=["few trials"],
     )

@@ -62,7 +62,7 @@ def test_defaults_are_those_of_the_design():
 
     defaults = {f.name: f.default for f in fields(Design)}
     given = {p.name: p.default for p in ALL["design"].params}
-    for name in ("units", "noise", "modality", "tracked", "noise_reference", "scaling"):
+    for name in ("units", "noise", "modality", "tracked", "scaling"):
         assert given[name] == defaults[name], name
     assert (given["measure"], given["stimuli"], given["position"]) == (None, None, None)
 

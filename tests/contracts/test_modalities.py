@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lrplan import Design, UsageError, open_cohort, record
-from lrplan.measure.modalities import make_modality, modalities
+from lrplan.measure.modalities import Course, make_modality, modalities
 from lrplan.testing import ModalityContract
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def test_a_shared_gain_moves_all_units_together(shared_gain):
     for share in (0.0, 0.5, 1.0):
         modality = make_modality(shared_gain, {"shared": share})
         rng = np.random.default_rng(0)
-        trials = modality.trials(given, trials=6, noise_sd=0.3, first=given[0], rng=rng)
+        trials = modality.trials(given, trials=6, noise_sd=0.3, course=Course(given[0]), rng=rng)
         together = np.corrcoef((trials - 1).reshape(-1, 30), rowvar=False)
         assert together[0, 1:].mean() == pytest.approx(share, abs=0.15)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrplan.measure.modalities import Modality, modalities, setting
+from lrplan.measure.modalities import Course, Modality, modalities, setting
 
 
 @modalities.register("shared_gain")
@@ -26,11 +26,11 @@ class SharedGain(Modality):
         *,
         trials: int,
         noise_sd: float,
-        first: np.ndarray,
+        course: Course,
         rng: np.random.Generator,
     ) -> np.ndarray:
         """Return responses times a gain around 1, plus white noise."""
-        size = np.sqrt(np.nanmean(np.square(first, dtype=np.float64)))
+        size = np.sqrt(np.nanmean(np.square(course.first, dtype=np.float64)))
         one = noise_sd * np.sqrt(trials)
         # What is shared is drawn first: how many units there are must not move it.
         gain = rng.standard_normal((*signal.shape[:-1], trials, 1), np.float32)

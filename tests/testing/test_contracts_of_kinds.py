@@ -161,7 +161,7 @@ class White(Modality):
     single: bool = setting(False, unit="1", source="a test")
     writing: bool = setting(False, unit="1", source="a test")
 
-    def trials(self, signal, *, trials, noise_sd, first, rng):
+    def trials(self, signal, *, trials, noise_sd, course, rng):
         shape = (*signal.shape[:-1], trials)
         noise = np.moveaxis(rng.standard_normal((signal.shape[-1], *shape), np.float32), 0, -1)
         if self.by_shape:

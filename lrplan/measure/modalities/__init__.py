@@ -35,6 +35,38 @@ def setting(
     return field(default=default, metadata=told)
 
 
+@dataclass(frozen=True)
+class Course:
+    """What a modality is told of an experiment besides the responses of the recorded units.
+
+    Parameters
+    ----------
+    first : array (..., unit)
+        Noiseless values of the whole population in the first session, from which constants of the
+        technique (such as one spike's worth of activation) are set.
+    tracked : bool, default True
+        Whether a column of the signal is the same unit in all sessions; otherwise it is another
+        one in each, and so are the constants of single units.
+    checkpoints : sequence of int, optional
+        How many checkpoints of the cohort after the first session each session of the signal is;
+        below 0 before it, where nothing is recorded. By default 0, 1, 2, ...
+    key : int, default 0
+        Keys what is constant over the experiment, such as a unit's gain, and not the noise.
+    """
+
+    first: np.ndarray
+    tracked: bool = True
+    checkpoints: Sequence[int] | None = None
+    key: int = 0
+
+    def places(self, sessions: int) -> np.ndarray:
+        """Return how many checkpoints after the first session each of so many is, (session,)."""
+        places = range(sessions) if self.checkpoints is None else self.checkpoints
+        if len(places) != sessions:
+            raise ValueError(f"{sessions} sessions, but checkpoints of {len(places)}")
+        return np.maximum(np.asarray(places, dtype=int), 0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Modality(ABC):
     """A measurement model. Its fields, each made by `setting`, are its settings.
@@ -50,16 +82,41 @@ class Modality(ABC):
     writes : {"spikes", "dff"}
         What `lrplan.nwb.write_nwb` writes of it: spike times, whose numbers are the responses
         times `gain` times the window, or dF/F.
+    takes_noise : {"any", "positive", "none"}
+        What noise a Design may ask of it: 0 or more, more than 0, or none, since it follows from
+        the settings; then `noise_sd` is 0 and says nothing.
+    misses : bool
+        Whether units that are there may not be seen in some session: they are NaN.
+    pairs_in_line : bool
+        Whether pairs stand along one axis, of units; otherwise signals of pairs are (session,
+        stimulus, post, pre), and pre is the axis of units.
     """
 
     summary: ClassVar[str]
     measures: ClassVar[tuple[str, ...]]
     cites: ClassVar[str]
     writes: ClassVar[str] = "dff"
+    takes_noise: ClassVar[str] = "any"
+    misses: ClassVar[bool] = False
+    pairs_in_line: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for one in fields(self):
             object.__setattr__(self, one.name, _checked(one, getattr(self, one.name)))
+
+    @property
+    def written_trials(self) -> int:
+        """Trials of each stimulus that are written to a file unless another number is asked."""
+        return 10
+
+    @property
+    def written_window_s(self) -> float:
+        """Duration of a trial in a file, in seconds, unless another one is asked."""
+        return 1.0
+
+    def assumptions(self) -> list[str]:
+        """Say in sentences what a forecast takes for granted that no setting can be measured by."""
+        return []
 
     @abstractmethod
     def trials(
@@ -68,7 +125,7 @@ class Modality(ABC):
         *,
         trials: int,
         noise_sd: float,
-        first: np.ndarray,
+        course: Course,
         rng: np.random.Generator,
     ) -> np.ndarray:
         """Record a population, trial by trial.
@@ -87,17 +144,17 @@ class Modality(ABC):
         noise_sd : float
             Root mean square of the noise of the mean over trials in the first session, in the
             same unit: that of one trial is larger. At 0 every trial is the signal, or what the
-            technique would show of it without noise.
-        first : array (..., unit)
-            Noiseless values of the whole population in the first session, from which constants
-            of the technique (such as one spike's worth of activation) are set.
+            technique would show of it without noise; one that takes no noise is given 0.
+        course : Course
+            The whole population in the first session, and when the sessions are.
         rng : numpy.random.Generator
             Source of the noise.
 
         Returns
         -------
         array (session, ..., trial, unit) of float32
-            What is measured, in the same unit.
+            What is measured, in the same unit; NaN also where a technique that `misses` units
+            does not see one in a session.
         """
 
     def means(
@@ -105,7 +162,7 @@ class Modality(ABC):
         signal: np.ndarray,
         *,
         noise_sd: Sequence[float],
-        first: np.ndarray,
+        course: Course,
         rng: np.random.Generator,
     ) -> Iterator[np.ndarray]:
         """Yield means over trials, once for each level of noise; random numbers are common to all.
@@ -115,7 +172,7 @@ class Modality(ABC):
 
         Parameters
         ----------
-        signal, first, rng
+        signal, course, rng
             As in `trials`.
         noise_sd : sequence of float
             Levels of noise, each as in `trials`.
@@ -128,10 +185,10 @@ class Modality(ABC):
         start = rng.bit_generator.state
         for sd in noise_sd:
             rng.bit_generator.state = start
-            made = self.trials(signal, trials=1, noise_sd=sd, first=first, rng=rng)
+            made = self.trials(signal, trials=1, noise_sd=sd, course=course, rng=rng)
             yield made[..., 0, :]
 
-    def variance(self, measured: np.ndarray, *, noise_sd: float, first: np.ndarray) -> np.ndarray:
+    def variance(self, measured: np.ndarray, *, noise_sd: float, course: Course) -> np.ndarray:
         """Return the variance of the noise in means over trials, as far as they tell it.
 
         By default that of white noise: `noise_sd` squared throughout. A technique whose noise
@@ -141,7 +198,7 @@ class Modality(ABC):
         ----------
         measured : array (session, ..., unit)
             As `means` yields it.
-        noise_sd, first
+        noise_sd, course
             As in `trials`.
 
         Returns
@@ -236,6 +293,16 @@ def _checked(one: Field[Any], value: Any) -> Any:
     raise UsageError(f"{one.name} is {value!r}; expected {words}")
 
 
+_MEANT = {
+    "imaging": "calcium calciumimaging 2p twophoton 2photon gcamp gcamp6f gcamp6s dff ophys",
+    "synaptic_imaging": "spines spine spineimaging synapses",
+    "paired": "alloptical influencemapping photostimulation optogenetics",
+    "electrophysiology": "ephys spikes neuropixels ecephys tetrodes tetrode utah units",
+}
+
 modalities: Registry[type[Modality]] = Registry(
-    "modality", package="lrplan.measure.modalities", group="lrplan.modalities"
+    "modality",
+    package="lrplan.measure.modalities",
+    group="lrplan.modalities",
+    meant={word: name for name, words in _MEANT.items() for word in words.split()},
 )

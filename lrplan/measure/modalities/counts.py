@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrplan.errors import UsageError
-from lrplan.measure.modalities import Modality, modalities
+from lrplan.measure.modalities import Course, Modality, modalities
 
 
 @modalities.register("counts")
@@ -25,6 +25,7 @@ class Counts(Modality):
     measures = ("activity",)
     cites = "Tolhurst, Movshon & Dean, Vision Research 1983 (variance in proportion to the mean)"
     writes = "spikes"
+    takes_noise = "positive"
 
     def trials(
         self,
@@ -32,12 +33,12 @@ class Counts(Modality):
         *,
         trials: int,
         noise_sd: float,
-        first: np.ndarray,
+        course: Course,
         rng: np.random.Generator,
     ) -> np.ndarray:
         """Return rectified responses with counting noise."""
         rates = np.maximum(signal, 0)[..., None, :]
-        mean = _mean_rate(first)
+        mean = _mean_rate(course.first)
         if noise_sd == 0 or mean == 0:
             return np.repeat(rates.astype(np.float32), trials, axis=-2)
         spike = np.float32(noise_sd**2 * trials / mean)
@@ -47,9 +48,9 @@ class Counts(Modality):
         measured = np.ascontiguousarray(np.moveaxis(counted, 0, -1), dtype=np.float32) * spike
         return np.where(np.isnan(rates), np.float32(np.nan), measured)
 
-    def variance(self, measured: np.ndarray, *, noise_sd: float, first: np.ndarray) -> np.ndarray:
+    def variance(self, measured: np.ndarray, *, noise_sd: float, course: Course) -> np.ndarray:
         """Return c times the measured mean: the variance of a count is its mean."""
-        mean = _mean_rate(first)
+        mean = _mean_rate(course.first)
         spike = np.float32(0 if mean == 0 else noise_sd**2 / mean)
         return measured * spike
 

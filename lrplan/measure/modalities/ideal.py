@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrplan.measure.modalities import Modality, modalities
+from lrplan.measure.modalities import Course, Modality, modalities
 
 
 @modalities.register("ideal")
@@ -25,7 +25,7 @@ class Ideal(Modality):
         *,
         trials: int,
         noise_sd: float,
-        first: np.ndarray,
+        course: Course,
         rng: np.random.Generator,
     ) -> np.ndarray:
         """Return the signal plus white noise of sqrt(trials) times the asked size."""
@@ -40,7 +40,7 @@ class Ideal(Modality):
         signal: np.ndarray,
         *,
         noise_sd: Sequence[float],
-        first: np.ndarray,
+        course: Course,
         rng: np.random.Generator,
     ) -> Iterator[np.ndarray]:
         """Yield the signal plus noise of each standard deviation, from numbers drawn once."""

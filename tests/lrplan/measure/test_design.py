@@ -47,7 +47,7 @@ from lrplan import Design, Schedule, UsageError
         ({"units": "some"}, "a whole number or 'all'"),
         ({"units": "all"}, "noise is 0.1, but units 'all'.*--noise 0"),
         ({"units": "all", "noise": 0, "stimuli": 3}, "stimuli is 3, but units 'all'"),
-        ({"units": "all", "noise": 0, "modality": "counts"}, "use the modality 'ideal'"),
+        ({"noise": 0, "modality": "counts"}, "'counts' is noisy by nature; use a noise above 0"),
         ({"areas": "top"}, "unknown area 'top'; known: deep, early, middle"),
         ({"areas": 5}, "areas is 5; expected one to three of early, middle, deep"),
         ({"areas": ()}, "one to three different areas"),

@@ -171,7 +171,9 @@ def test_virtual_trials_scatter_as_the_design_says(separable, modality):
     made = record(separable, design, rng=0, populations=range(12), trials=8).data
     assert made["trials"].dims == TRIALS
     assert made["trials"].dtype == made["activity"].dtype == np.float32
-    clean = record(separable, design.with_(noise=0), rng=0, populations=range(12)).data
+    clean = record(
+        separable, design.with_(noise=0, modality="ideal"), rng=0, populations=range(12)
+    ).data
     noise = made["activity"].values - np.maximum(clean["activity"].values, 0)
     if modality == "ideal":
         noise = made["activity"].values - clean["activity"].values

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lrplan.errors import DataError, UsageError
-from lrplan.measure.modalities import make_modality
+from lrplan.measure.modalities import Course, make_modality
 from lrplan.nwb import inspect_nwb, read_nwb, write_nwb
 from lrplan.nwb.write import KINDS
 
@@ -75,7 +75,7 @@ def test_dff_without_noise_comes_back_exactly(tmp_path, signal):
 def test_trials_in_the_files_are_those_that_the_modality_made(tmp_path, signal, kind):
     """Every trial of every unit comes back, in the order in which it was shown."""
     made = make_modality(KINDS[kind]).trials(
-        signal, trials=10, noise_sd=NOISE, first=signal[0], rng=rng(3)
+        signal, trials=10, noise_sd=NOISE, course=Course(signal[0]), rng=rng(3)
     )
     files = write_nwb(signal, tmp_path / "o", noise_sd=NOISE, kind=kind, rng=rng(3))
     read = read_nwb(files).data["trials"].values[0] / gain_of(kind, signal)

@@ -102,6 +102,7 @@ def test_a_verdict_marks_what_is_excluded_and_chance():
         chance=1 / 3,
         distance={"value": 0.3, "quantile": 0.6},
         null={},
+        noise=[],
         ingest={},
         warnings=[],
     )

@@ -268,7 +268,7 @@ def test_a_far_recording_gets_no_answer(families, pair):
     values = np.exp(4 * np.random.default_rng(0).standard_normal(two.data["activity"].shape))
     wild = two.data.drop_vars("trials").copy(deep=True)
     wild["activity"].values[...] = values * (-1) ** np.arange(5)[:, None, None]
-    wild["activity_sem"].values[...] = values.std() * 0.1
+    wild["activity_sem"].values[...] = 0.01 * values
     told = judge(families, one, dataclasses.replace(two, data=wild), level=0.5)
     assert told.distance["second"]["quantile"] > 0.99
     assert all(p.answer is None for p in told.pairs)

@@ -21,13 +21,17 @@ SCHEDULES = (Schedule(), Schedule(sessions=3), Schedule(sessions=2, start=1))
         {"tracked": False},
         {"modality": "counts", "tracked": False},
         {"measure": ("paired", "weights"), "stimuli": 1, "observables": "standard-1"},
+        {"modality": "electrophysiology", "settings": {"days_between": 10, "matched": 0.9}},
         {"noise_reference": "absolute", "scaling": "raw", "stimuli": 3, "position": "deep"},
     ],
 )
 def test_each_combination_is_what_is_recorded_alone(separable, changes):
     design = Design(**changes)
     chosen = separable.usable_populations(design.position)
-    units, noise = (4, 9, 25), (0.0, 0.2, 1.0)
+    units = (4, 9, 25)
+    noise = (0.05 if design.modality == "counts" else 0.0, 0.2, 1.0)
+    if design.modality == "electrophysiology":
+        units, noise = (12, 20, 40), (0.0,)
     key = draw_key(np.random.default_rng(7))
     observed = observe_designs(
         separable,
@@ -39,6 +43,7 @@ def test_each_combination_is_what_is_recorded_alone(separable, changes):
         schedules=SCHEDULES,
     )
     for u, n, s in ((0, 1, 0), (1, 2, 1), (2, 0, 2), (2, 2, 2)):
+        n = min(n, len(noise) - 1)
         alone = design.with_(units=units[u], noise=noise[n], schedule=SCHEDULES[s])
         found = observed.trajectories(u, n, s)
         made = observe_cohort(separable, alone, rng=7)

@@ -70,7 +70,7 @@ def test_a_recording_unlike_any_virtual_one_gets_no_answer(separable, tmp_path):
     values[...] = (
         np.exp(4 * rng.standard_normal(values.shape)) * (-1) ** np.arange(5)[:, None, None]
     )
-    recording.data["activity_sem"].values[...] = values.std() * 0.1
+    recording.data["activity_sem"].values[...] = 0.01 * np.abs(values)
     verdict = judge(separable, recording)
     assert verdict.distance["quantile"] > 0.99
     assert verdict.answer is None
@@ -79,7 +79,31 @@ def test_a_recording_unlike_any_virtual_one_gets_no_answer(separable, tmp_path):
 
 def test_noise_is_inferred_from_trials(separable, tmp_path):
     recording = rehearse(separable, tmp_path, separable.organism_ids[3], noise=0.4, units=40)
-    assert infer_noise(recording) == pytest.approx(0.4, rel=0.25)
+    [found] = infer_noise(recording, rng=0)
+    assert found.over_units[0] == pytest.approx(0.4, rel=0.15)
+    verdict = judge(separable, recording)
+    assert (verdict.design.noise_reference, verdict.noise) == ("within", [verdict.noise[0]])
+    assert verdict.design.noise == verdict.noise[0].noise[0] == found.noise[0]
+    assert f"{found.noise[0]:.2g} (" in verdict.summary()
+
+
+def test_a_baseline_is_no_signal_and_labels_that_do_nothing_give_no_verdict(separable, tmp_path):
+    recording = rehearse(separable, tmp_path, separable.organism_ids[3], noise=0.4, units=40)
+    data = recording.data.drop_vars(["activity", "activity_sem"])
+    raised = data.assign(trials=data["trials"] + 9.0 * np.arange(40))
+    [found], [before] = (
+        infer_noise(dataclasses.replace(recording, data=d), rng=0) for d in (raised, data)
+    )
+    assert found.noise == pytest.approx(before.noise, rel=1e-3)
+    assert found.over_units[0] < before.over_units[0] / 10
+    rng = np.random.default_rng(0)
+    shape = data["trials"].shape
+    order = rng.permutation(shape[2] * shape[3])
+    mixed = data["trials"].values.reshape(*shape[:2], -1, shape[-1])[:, :, order].reshape(shape)
+    shuffled = dataclasses.replace(recording, data=data.assign(trials=(data["trials"].dims, mixed)))
+    with pytest.raises(DataError, match="no signal is shown.*--label"):
+        judge(separable, shuffled)
+    assert judge(separable, shuffled, noise=0.4).noise == []
 
 
 def test_without_repeats_the_noise_must_be_given(separable, tmp_path):
@@ -203,7 +227,9 @@ def test_the_noise_of_areas_is_that_of_each(separable, tmp_path):
             for r, name in zip(parts, ("V1", "LM"), strict=True)
         ]
     )
-    assert infer_noise(both) == pytest.approx(infer_noise(one), rel=1e-6)
+    [alone] = infer_noise(one, rng=0)
+    found = infer_noise(both, rng=0)
+    assert [e.noise[0] for e in found] == pytest.approx([alone.noise[0]] * 2, rel=1e-6)
 
 
 @pytest.mark.parametrize(
