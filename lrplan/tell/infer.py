@@ -13,13 +13,13 @@ from lrplan.measure.design import Design, Schedule
 from lrplan.measure.observables import STANDARD_STORED, names_of
 from lrplan.measure.observe import knows_noise
 from lrplan.measure.recording import Recording
+from lrplan.measure.requirements import too_few_units, unknown_noise, usable_units
 from lrplan.measure.trajectories import Trajectories
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
 
 MODALITY_OF = {"spikes": "counts", "dff": "ideal", "virtual": "ideal"}
-LEAST_UNITS = 10
 FEW_UNITS = 30
 LEAST_SIGNAL = 0.01
 DIFFERENT = 2
@@ -46,15 +46,13 @@ def infer_noise(recording: Recording) -> float:
 
 def _noise_by_area(recording: Recording) -> np.ndarray:
     """Return the noise of each population: differences between areas are no signal of either."""
+    unknown = unknown_noise(recording)
+    if unknown is not None:
+        raise DataError(unknown)
     first = recording.data.isel(session=0)
-    sem = first["activity_sem"].values if "activity_sem" in first else None
+    sem = first["activity_sem"].values
     found = []
     for place, response in enumerate(first["activity"].values):
-        if sem is None or not np.isfinite(sem[place]).any():
-            raise DataError(
-                f"{recording.source} repeats no stimulus in its first session, so its noise cannot "
-                "be estimated; name it with --noise, or record at least 2 trials per stimulus"
-            )
         noise, total = float(np.nanmean(sem[place] ** 2)), float(np.nanvar(response))
         if total == 0:
             raise DataError(f"{recording.source}: all responses of the first session are equal")
@@ -87,19 +85,14 @@ def infer_design(
     """
     warnings = []
     counts = recording.units_per_session
-    units = min(counts)
-    if recording.tracked:
-        seen = np.isfinite(recording.data["activity"].values).all(axis=2)
-        units = int(seen.all(axis=1).sum(axis=-1).min())
+    units = usable_units(recording)
     if max(counts) != units:
         warnings.append(
             f"sessions have {min(counts)} to {max(counts)} units; {units} of each are used"
         )
-    if units < LEAST_UNITS:
-        raise DataError(
-            f"{recording.source} has {units} units in its smallest session; at least "
-            f"{LEAST_UNITS} are needed"
-        )
+    too_few = too_few_units(recording)
+    if too_few is not None:
+        raise DataError(too_few)
     if units < FEW_UNITS:
         warnings.append(f"only {units} units per session; the forecast shows what that costs")
     stored = int(np.median(cohort.stored_units("activity")[cohort.usable_populations(position)]))
