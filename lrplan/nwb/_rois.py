@@ -23,6 +23,8 @@ BASELINE_PERCENTILE = 10.0
 """F0 of a region is this percentile of its fluorescence over the whole file."""
 MOST_DFF = 10.0
 """A dF/F between the percentiles 10 and 90 above this says that F0 is no baseline."""
+SLOWEST_S = 5.0
+"""Frames that are farther apart hardly have times in seconds."""
 
 _BLOCK_BYTES = 32 * 2**20
 _BASELINE_FRAMES = 20_000
@@ -237,7 +239,15 @@ def roi_responses(
     clocks = []
     for one in series:
         check_shape(one)
-        clocks.append(one.times(warnings))
+        times = one.times(warnings)
+        clocks.append(times)
+        step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+        if step > SLOWEST_S:
+            warnings.append(
+                f"frames of {clean(one.path)} are {step:.4g} s apart; its times look like "
+                "milliseconds or samples instead of seconds; windows are wrong if so; convert "
+                "them to seconds"
+            )
     before = trials.span
     for times in clocks:
         step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0

@@ -74,7 +74,7 @@ def choose_rows(
         If no row is left.
     """
     areas = areas_of_rows(file, table)
-    ids, tracked_by = _identities(table, options.tracking)
+    ids, tracked_by = _identities(table, options.tracking, warnings)
     rows = Rows(np.ones(table.rows, dtype=bool), areas, ids, tracked_by)
     if options.units is not None:
         holds = options.units.holds(table.condition_column(options.units.what))
@@ -137,7 +137,9 @@ def _held(table: Table, name: str) -> str:
     return f"{clean(name, 60)} is {low:.4g} to {high:.4g}"
 
 
-def _identities(table: Table, wanted: str | None) -> tuple[list[str | None] | None, str | None]:
+def _identities(
+    table: Table, wanted: str | None, warnings: list[str]
+) -> tuple[list[str | None] | None, str | None]:
     """Return what identifies each row in other sessions, and the column that says it."""
     if wanted == UNTRACKED:
         return None, None
@@ -158,9 +160,11 @@ def _identities(table: Table, wanted: str | None) -> tuple[list[str | None] | No
         held = [i for i in ids if i is not None]
         if len(set(held)) == len(held) and held:
             return ids, clean(name, 60)
+        told = (
+            f"column {clean(name, 60)} of {clean(table.path)} names {len(set(held))} different "
+            f"cells in {len(held)} rows; expected each cell once"
+        )
         if wanted is not None:
-            raise DataError(
-                f"column {clean(name, 60)} of {clean(table.path)} names "
-                f"{len(set(held))} different cells in {len(held)} rows; expected each cell once"
-            )
+            raise DataError(told)
+        warnings.append(f"{told}; it is not used to track cells")
     return None, None

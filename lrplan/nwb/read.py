@@ -340,7 +340,13 @@ def _places(
         first = ids[0]
         whole = first is not None and None not in first
         return True, untracked, [str(i) for i in first] if whole and first is not None else None
-    if any(i is None for i in ids):
+    known = sum(i is not None for i in ids)
+    if known < len(ids):
+        if known:
+            warnings.append(
+                f"{known} of {len(ids)} sessions say which units are the same in others; units are "
+                "taken as not tracked; name the column with tracking= (--tracking)"
+            )
         return False, untracked, None
     by = contents[0].report["tracked_by"]
     held = [{u for u in i or () if u is not None} for i in ids]

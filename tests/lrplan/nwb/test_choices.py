@@ -403,6 +403,18 @@ def test_times_in_milliseconds(build, parts):
     refused(build("trials.nwb", trials=trials), "trials look like milliseconds")
 
 
+def test_frames_in_milliseconds(build, parts):
+    starts = (np.arange(10) * 2.0 + 1) * 1000
+    trials = parts.trials(start_time=starts, stop_time=starts + 1000)
+
+    def add(file):
+        group = parts.series(file, "processing/ophys/DfOverF/R", np.ones((FRAMES, 2)), rate=None)
+        group["timestamps"] = np.arange(FRAMES) * 100.0
+
+    path = build(change=add, spikes=False, trials=trials)
+    warned(one(path), "frames", "100 s apart", "milliseconds")
+
+
 def test_clocks_that_differ_name_both_spans(build, parts):
     starts = np.arange(10) * 2.0 + 1001
     trials = parts.trials(start_time=starts, stop_time=starts + 1)

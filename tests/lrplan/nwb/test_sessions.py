@@ -239,6 +239,13 @@ def test_cells_without_identity_are_not_tracked(build):
     assert read_nwb(tracked_files(build, ids, "cell_specimen_id")).units_per_session == [12, 12]
 
 
+def test_identities_that_cannot_be_used_are_said(build):
+    twice = read_nwb(tracked_files(build, [[1, 1, 2], [1, 2, 3]]))
+    assert not twice.tracked
+    warned(twice, "2 different cells in 3 rows", "not used to track")
+    warned(twice, "1 of 2 sessions say which units are the same", "--tracking")
+
+
 # --- inspect says what score says
 
 
