@@ -16,7 +16,7 @@ from lrplan.nwb._tables import Table, as_labels
 from lrplan.nwb._text import clean, folded, listed
 from lrplan.registry import nearest
 
-TRACKED = ("tracking_id", "cell_specimen_id", "registered_id", "global_id", "matched_id")
+TRACKED = ("tracking_id", "cell_specimen_id")
 """Columns whose values stand for the same cell in all sessions, in the order in which they are
 looked for. ``cell_specimen_id`` is that of the Allen Brain Observatory."""
 UNTRACKED = "none"
