@@ -115,9 +115,13 @@ def comparisons(organisms: pd.DataFrame) -> list[str]:
     mine = organisms[organisms.task == "shapes"]
     for architecture, row in mine.groupby("architecture", sort=False):
         two = [row[row.rule == rule].accuracy.to_numpy() for rule in (RULES[3], RULES[2])]
-        span = ttest_ind(*two, equal_var=False).confidence_interval()
         difference = two[0].mean() - two[1].mean()
-        lines.append(f"- {architecture}: {difference:+.2f} [{span.low:+.2f}, {span.high:+.2f}]")
+        if min(map(len, two)) < 2:
+            told = "all but one diverged, so there is no interval"
+        else:
+            span = ttest_ind(*two, equal_var=False).confidence_interval()
+            told = f"[{span.low:+.2f}, {span.high:+.2f}]"
+        lines.append(f"- {architecture}: {difference:+.2f} {told}")
     best = organisms.groupby(["task", "architecture", "rule"], sort=False).accuracy.mean().unstack()
     under = best[list(RULES[:2])].min(axis=1) <= best[list(RULES[2:])].max(axis=1)
     where = ", ".join(f"{a} on {task}" for task, a in best.index[under])

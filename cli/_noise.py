@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand
 
+from lrplan.cli import _options
 from lrplan.errors import UsageError
 
 if TYPE_CHECKING:
@@ -277,7 +278,6 @@ def _has(modality: str, setting: str) -> bool:
 def _of_pilot(asked: Asked, modality: str, settings: dict[str, Any], seed: int) -> Said:
     """Return the noise of a recording, for as many trials as are planned."""
     from lrplan import read_nwb
-    from lrplan.cli.score import parse_window
     from lrplan.measure.design import RELATIVE, WITHIN
     from lrplan.measure.noise import estimate_noise, refuse_without_signal
 
@@ -285,7 +285,7 @@ def _of_pilot(asked: Asked, modality: str, settings: dict[str, Any], seed: int) 
         asked.files,
         label=asked.label,
         align=asked.align,
-        window_s=parse_window(asked.window),
+        window_s=_options.window(asked.window),
         min_sessions=1,
     )
     estimates = estimate_noise(recording, rng=seed)

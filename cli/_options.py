@@ -51,6 +51,26 @@ def units(value: str | int) -> int | str:
         raise typer.BadParameter(f"{value!r} is neither a whole number nor 'all'") from None
 
 
+def window(text: str | None) -> float | tuple[float, float] | None:
+    """Return ``END`` or ``START,END`` in seconds; the reader checks what they mean."""
+    if text is None:
+        return None
+    try:
+        numbers = [float(n) for n in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1:
+        return numbers[0]
+    if len(numbers) == 2:
+        return numbers[0], numbers[1]
+    from lrplan.errors import UsageError
+
+    raise UsageError(
+        f"--window is {text!r}; expected an end, or a start and an end, in seconds, such as 0.5 "
+        "or 0.1,0.6"
+    )
+
+
 def words(values: list[str] | None, option: str) -> list[str]:
     """Return the words of a list option; one that is given must name something.
 
@@ -307,11 +327,74 @@ NoiseOfRecording = Annotated[
         show_default="estimated from how trials vary",
     ),
 ]
+UnitsWhere = Annotated[
+    str | None,
+    typer.Option(
+        "--units",
+        metavar="EXPR",
+        help="Units or regions to read: a condition on the columns of their table, such as "
+        "'quality == \"good\" and snr > 1'.",
+        show_default="all",
+    ),
+]
+Area = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Area whose units are read, as the file names it.", show_default="all"
+    ),
+]
+UnitsTable = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Table of units in the file; several probes with commas.",
+        show_default="found in the file",
+    ),
+]
+Signal = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="ROI series to read, by name or path; several planes with commas.",
+        show_default="dF/F, or computed from raw fluorescence",
+    ),
+]
+Tracking = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN|none",
+        help="Column that says which unit is the same in other sessions.",
+        show_default="tracking_id or cell_specimen_id",
+    ),
+]
+Intervals = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Table of trials or events.", show_default="found in the file"
+    ),
+]
+TrialSignal = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Time series with the number of the trial in each frame, in place of a table.",
+        show_default="none",
+    ),
+]
+TrialsWhere = Annotated[
+    str | None,
+    typer.Option(
+        "--trials",
+        metavar="EXPR",
+        help="Trials to read: a condition on their columns, such as 'correct and block > 2'.",
+        show_default="all",
+    ),
+]
 Label = Annotated[
     str | None,
     typer.Option(
-        metavar="COLUMN",
-        help="Column of the trials that names the stimulus.",
+        metavar="COLUMN[,COLUMN]",
+        help="Column of the trials that names the stimulus, or two.",
         show_default="chosen by name",
     ),
 ]
@@ -321,6 +404,14 @@ Align = Annotated[
         metavar="COLUMN",
         help="Column of times, in seconds, to which the window refers.",
         show_default="start_time",
+    ),
+]
+Relative = Annotated[
+    bool | None,
+    typer.Option(
+        "--relative/--absolute",
+        help="Whether the times of --align count from the trial's start or the session's.",
+        show_default="as their values say",
     ),
 ]
 Window = Annotated[
@@ -334,8 +425,9 @@ Window = Annotated[
 CheckpointBy = Annotated[
     str | None,
     typer.Option(
-        metavar="session|block:COLUMN",
-        help="What is one session: each file, or each value of a column of the trials.",
+        metavar="session|block:COLUMN|epochs|trials:N|time:SEC",
+        help="What is one session: each file, each value of a column of the trials, each epoch, so "
+        "many trials, or so many seconds.",
         show_default="each file; a column that tells sessions apart in a single file",
     ),
 ]
@@ -344,6 +436,6 @@ Order = Annotated[
     typer.Option(
         metavar="time|name|given",
         help="Order of the files.",
-        show_default="by start time, else by name",
+        show_default="by start time, else by the numbers in their names",
     ),
 ]

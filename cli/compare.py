@@ -10,7 +10,6 @@ import typer
 from typer.core import TyperCommand
 
 from lrplan.cli import _options, _output
-from lrplan.cli.score import parse_window
 from lrplan.errors import EXIT_CANNOT_TELL, UsageError
 
 EPILOG = """\b
@@ -82,7 +81,7 @@ def compare(
     """Say which of two sides of one preparation is more like a rule, or 'cannot tell'."""
     first, second = two_sides(files)
     pair = _pair(between)
-    window_s = parse_window(window)
+    window_s = _options.window(window)
     left_out = _options.words(without, "--without")
     if noise is not None:
         from lrplan.measure.design import Design

@@ -14,6 +14,7 @@ EPILOG = """\b
 Examples:
   lrplan score day1.nwb day2.nwb day3.nwb
   lrplan score mouse.nwb --checkpoint-by block:day --label stimulus_name --window 0.1,0.6
+  lrplan score day*.nwb --units 'quality == "good" and snr > 1' --trials 'not aborted' --area VISp
   lrplan score rehearsal/*.nwb --without 0123456789abcdef --json
 
 Exit code 4 means: done, but the answer is 'cannot tell'."""
@@ -34,26 +35,17 @@ def score(
         ),
     ] = "unknown",
     noise: _options.NoiseOfRecording = None,
-    units_table: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH", help="Table of units in the file.", show_default="found in the file"
-        ),
-    ] = None,
-    signal: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="ROI series to read, by name or path.",
-            show_default="dF/F, or computed from raw fluorescence",
-        ),
-    ] = None,
-    intervals: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Table of trials.", show_default="found in the file"),
-    ] = None,
+    units: _options.UnitsWhere = None,
+    area: _options.Area = None,
+    units_table: _options.UnitsTable = None,
+    signal: _options.Signal = None,
+    tracking: _options.Tracking = None,
+    intervals: _options.Intervals = None,
+    trial_signal: _options.TrialSignal = None,
+    trials: _options.TrialsWhere = None,
     label: _options.Label = None,
     align: _options.Align = None,
+    relative: _options.Relative = None,
     window: _options.Window = None,
     checkpoint_by: _options.CheckpointBy = None,
     order: _options.Order = None,
@@ -62,7 +54,7 @@ def score(
     quiet: _options.Quiet = False,
 ) -> None:
     """Say which rule a recording speaks for, or 'cannot tell'."""
-    window_s = parse_window(window)
+    window_s = _options.window(window)
     left_out = _options.words(without, "--without")
     if position not in ("early", "middle", "deep", "unknown"):
         from lrplan.registry import nearest
@@ -81,11 +73,17 @@ def score(
 
     recording = read_nwb(
         files,
-        units=units_table,
+        units=units,
+        area=area,
+        units_table=units_table,
         signal=signal,
+        tracking=tracking,
         intervals=intervals,
+        trial_signal=trial_signal,
+        trials=trials,
         label=label,
         align=align,
+        relative=relative,
         window_s=window_s,
         checkpoint_by=checkpoint_by,
         order=order,
@@ -112,21 +110,3 @@ def score(
         _output.show(*verdict.lines())
     if verdict.answer is None:
         raise typer.Exit(EXIT_CANNOT_TELL)
-
-
-def parse_window(text: str | None) -> float | tuple[float, float] | None:
-    """Return ``END`` or ``START,END`` in seconds; the reader checks what they mean."""
-    if text is None:
-        return None
-    try:
-        numbers = [float(n) for n in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) == 1:
-        return numbers[0]
-    if len(numbers) == 2:
-        return numbers[0], numbers[1]
-    raise UsageError(
-        f"--window is {text!r}; expected an end, or a start and an end, in seconds, such as 0.5 "
-        "or 0.1,0.6"
-    )

@@ -323,9 +323,9 @@ def join(recordings: Sequence[Recording]) -> Recording:
     for name in variables:
         data[name].attrs.update(first.data[name].attrs)
     ingests = [r.ingest for r in parts if r.ingest]
-    merged: dict[str, Any] = {
-        what: [one for i in ingests for one in i.get(what, [])] for what in ("files", "warnings")
-    }
+    merged: dict[str, Any] = dict(ingests[0]) if ingests else {}
+    for what in ("files", "warnings"):
+        merged[what] = [one for i in ingests for one in i.get(what, [])]
     source = ", ".join(dict.fromkeys(r.source for r in parts))
     return replace(first, data=data, source=source, ingest=merged if ingests else {})
 

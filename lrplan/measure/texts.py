@@ -91,6 +91,12 @@ def ingest_lines(ingest: Mapping[str, Any]) -> list[Line]:
         f"Read: {first['responses']} by {first['label']} of {first['intervals']}, "
         f"{window['rule']}; sessions in order of {ingest['order']}"
     ]
+    if len(ingest.get("sessions", ())) > 1:
+        told = ", ".join(ingest["sessions"])
+        lines.append(f"Sessions in this order, {ingest.get('spacing', 'evenly spread')}: {told}")
+    passed = [*first.get("responses_rejected", ()), *first.get("intervals_rejected", ())]
+    if passed:
+        lines.append(f"Passed over: {', '.join(passed)}")
     dropped: dict[str, int] = {}
     for file in files:
         for reason, count in file["dropped"].items():

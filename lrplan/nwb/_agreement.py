@@ -58,15 +58,36 @@ def without_repeats(
 
 def check_same_subject(contents: list[FileContent], warnings: list[str]) -> None:
     """Raise if files name different subjects; note those that name none."""
-    by_subject = {c.metadata.subject: c.name for c in contents if c.metadata.subject is not None}
+    by_subject: dict[str, list[str]] = {}
+    for content in contents:
+        if content.metadata.subject is not None:
+            by_subject.setdefault(content.metadata.subject, []).append(content.name)
     if len(by_subject) > 1:
-        told = [f"{clean(s, 40)} ({n})" for s, n in by_subject.items()]
+        told = [f"{clean(s, 40)} ({listed(n, 3)})" for s, n in by_subject.items()]
+        more = f" and {len(told) - 4} more" if len(told) > 4 else ""
         raise DataError(
-            f"the files are of {len(by_subject)} subjects: {listed(told, 4)}; expected one; read "
-            "each subject on its own"
+            f"the files are of {len(by_subject)} subjects: {'; '.join(told[:4])}{more}; expected "
+            "one; give the files of each subject on their own, such as "
+            f"`lrplan score {' '.join(next(iter(by_subject.values())))}`"
         )
     if by_subject and any(c.metadata.subject is None for c in contents):
         warnings.append("some files do not say whom they are of; all were taken as one subject")
+
+
+def refuse_planes_as_sessions(contents: list[FileContent]) -> None:
+    """Refuse files that were recorded at the same time in the same trials as two sessions."""
+    for i, one in enumerate(contents):
+        start = one.metadata.start
+        if start is None or one.metadata.suspicious or start.strftime("%H%M%S") == "000000":
+            continue
+        for two in contents[i + 1 :]:
+            if start == two.metadata.start and one.trial_times == two.trial_times:
+                raise DataError(
+                    f"{one.name} and {two.name} start at the same second and hold the same trials, "
+                    "so they look like planes or probes of one session and not like two sessions; "
+                    "give one of each session, name both alike up to plane-N or probe-N, or say "
+                    "order='given' (--order given) if they are two sessions"
+                )
 
 
 def check_same_choices(contents: list[FileContent], *, named: bool) -> None:
@@ -79,7 +100,7 @@ def check_same_choices(contents: list[FileContent], *, named: bool) -> None:
         same = first.report["role"] == other.report["role"]
         if not same or not (named or first.report["responses"] == other.report["responses"]):
             instead = (
-                "name it with units= (--units-table) or signal= (--signal)"
+                "name it with units_table= (--units-table) or signal= (--signal)"
                 if first.kind == other.kind
                 else "read the files of each kind on their own"
             )

@@ -2,54 +2,123 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import h5py
 import numpy as np
 
 from lrplan.errors import DataError
 from lrplan.measure.recording import UNKNOWN
-from lrplan.nwb._choice import Choice
-from lrplan.nwb._hdf5 import load, member, text_at
+from lrplan.nwb._hdf5 import attribute, load, member, text_at
 from lrplan.nwb._tables import Table, as_labels
-from lrplan.nwb._text import clean
+from lrplan.nwb._text import clean, folded
 
 _ELECTRODES = "general/extracellular_ephys/electrodes"
+_COLUMNS = (
+    *("location", "brain_region", "brain_area", "area", "region", "structure", "acronym"),
+    *("structure_acronym", "ecephys_structure_acronym", "beryl_location", "cosmos_location"),
+)
+_NOWHERE = {UNKNOWN, "none", "n/a", "nan", "na", "void", ""}
 
 
-def area_of(file: h5py.File, choice: Choice) -> str:
-    """Return the location of the units' electrodes or imaging planes if it is one, else "unknown".
+def areas_of_rows(file: h5py.File, table: Table) -> np.ndarray:
+    """Return the area of each unit or region of interest.
 
-    Parameters
-    ----------
-    file : h5py.File
-        Checked for links to other files, as `catalogue` does.
-    choice : Choice
-        What is read from it.
+    A column of the table says it, else the electrodes that its units name, else their groups;
+    of regions of interest it is their imaging plane.
+
+    Returns
+    -------
+    array (row,) of str or None
+        None where the file does not say.
     """
-    if choice.table is not None:
-        places = _electrodes(file, choice.table)
-    else:
-        places = {_plane(s.table) for s in choice.series}
-    named = {p for p in places if p is not None and p.lower() not in (UNKNOWN, "none")}
-    return named.pop() if len(named) == 1 and len(places) == 1 else UNKNOWN
-
-
-def _electrodes(file: h5py.File, units: Table) -> set[str | None]:
-    """Return the locations of the electrodes of the units, or of all where none are named."""
-    group = member(file, _ELECTRODES)
-    values = Table(group).glance("location") if isinstance(group, h5py.Group) else None
-    if values is None:
-        return set()
-    found = member(units.group, "electrodes")
-    if isinstance(found, h5py.Dataset) and found.dtype.kind in "iu":
+    plane = member(table.group, "imaging_plane")
+    if isinstance(plane, h5py.Group):
+        return np.full(table.rows, _named(text_at(plane, "location")), dtype=object)
+    for where in (_by_column, _by_electrodes, _by_group):
         try:
-            rows = np.unique(load(found))
+            found = where(file, table)
         except DataError:
-            return set()
-        values = values[rows[(rows >= 0) & (rows < len(values))]]
-    return {None if v is None else clean(v) for v in as_labels(values)}
+            continue
+        if found is not None and any(v is not None for v in found):
+            return found
+    return np.full(table.rows, None, dtype=object)
 
 
-def _plane(table: Table | None) -> str | None:
-    """Return the location of the imaging plane of a table of regions."""
-    plane = None if table is None else member(table.group, "imaging_plane")
-    return text_at(plane, "location") if isinstance(plane, h5py.Group) else None
+def one_area(areas: np.ndarray) -> str:
+    """Return the area if all units lie in one, else "unknown"."""
+    held = set(areas.tolist())
+    only = held.pop() if len(held) == 1 else None
+    return UNKNOWN if only is None else str(only)
+
+
+def counts_of(areas: np.ndarray) -> dict[str, int]:
+    """Return how many units lie in each area; those of none are not counted."""
+    return dict(Counter(a for a in areas.tolist() if a is not None).most_common())
+
+
+def _named(text: str | None) -> str | None:
+    return None if text is None or text.strip().lower() in _NOWHERE else clean(text)
+
+
+def _labels(values: np.ndarray) -> np.ndarray:
+    return np.array([_named(v) for v in as_labels(values)], dtype=object)
+
+
+def _by_column(file: h5py.File, table: Table) -> np.ndarray | None:
+    known = {folded(c): c for c in table.columns}
+    for name in (known[c] for c in _COLUMNS if c in known):
+        values = table.glance(name)
+        if values is not None and values.dtype == object:
+            return _labels(values)
+    return None
+
+
+def _by_electrodes(file: h5py.File, table: Table) -> np.ndarray | None:
+    group = member(file, _ELECTRODES)
+    electrodes = Table(group) if isinstance(group, h5py.Group) else None
+    values = electrodes.glance("location") if electrodes is not None else None
+    if electrodes is None or values is None:
+        return None
+    places = _labels(values)
+    rows = _electrodes_of(table, electrodes)
+    if rows is None:  # none are named, so that they can be any
+        only = set(places.tolist())
+        return np.full(table.rows, only.pop() if len(only) == 1 else None, dtype=object)
+    found = np.full(table.rows, None, dtype=object)
+    for unit, own in enumerate(rows):
+        near = Counter(places[e] for e in own if 0 <= e < len(places))
+        if near:
+            found[unit] = near.most_common(1)[0][0]
+    return found
+
+
+def _electrodes_of(table: Table, electrodes: Table) -> list[np.ndarray] | None:
+    """Return the rows of the electrodes of each unit, or None where the table names none."""
+    named = member(table.group, "electrodes")
+    if isinstance(named, h5py.Dataset) and named.dtype.kind in "iu":
+        rows = load(named).reshape(-1)
+        if table.ragged("electrodes"):
+            return np.split(rows, table.index("electrodes", len(rows))[:-1])
+        return list(rows[:, None]) if len(rows) == table.rows else None
+    peak = table.glance("peak_channel_id") if "peak_channel_id" in table.columns else None
+    ids = member(electrodes.group, "id")
+    if peak is None or peak.dtype == object or not isinstance(ids, h5py.Dataset):
+        return None
+    place = {int(i): row for row, i in enumerate(load(ids).reshape(-1))}
+    return [np.array([place.get(int(p), -1)]) for p in np.nan_to_num(peak, nan=-1)]
+
+
+def _by_group(file: h5py.File, table: Table) -> np.ndarray | None:
+    named = member(table.group, "electrode_group")
+    if not isinstance(named, h5py.Dataset) or h5py.check_ref_dtype(named.dtype) is None:
+        return None
+    found = np.full(table.rows, None, dtype=object)
+    for row, reference in enumerate(load(named).reshape(-1)[: table.rows]):
+        try:
+            group = file[reference] if reference else None
+        except (KeyError, OSError, RuntimeError, TypeError, ValueError):
+            continue
+        if isinstance(group, h5py.Group) and attribute(group, "neurodata_type") is not None:
+            found[row] = _named(text_at(group, "location"))
+    return found

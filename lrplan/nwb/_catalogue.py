@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import h5py
 
 from lrplan.errors import DataError
 from lrplan.nwb._hdf5 import attribute, shown_name
-from lrplan.nwb._text import clean
+from lrplan.nwb._tables import Table
+from lrplan.nwb._text import clean, listed
+
+_NO_TRIALS = ("PlaneSegmentation", "ElectrodesTable")
+_SIGNAL = re.compile(r"trial|stim|teleport|environment|tstart|block|\bcue\b|odou?r|sound|tone")
 
 
 @dataclass
@@ -23,6 +28,12 @@ class Catalogue:
         ROI response series.
     intervals : list of str
         Tables with start times.
+    events : list of str
+        Tables of events, which have a time stamp and no end.
+    tables : list of str
+        Other tables with a column of times.
+    signals : list of str
+        Time series whose names speak of trials, stimuli or blocks.
     damaged : list of str
         Paths that could not be opened.
     raw_voltage : bool
@@ -32,8 +43,30 @@ class Catalogue:
     units: list[str] = field(default_factory=list)
     series: list[str] = field(default_factory=list)
     intervals: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+    signals: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     raw_voltage: bool = False
+
+    @property
+    def epochs(self) -> list[str]:
+        """Tables of intervals whose names speak of epochs."""
+        return [p for p in self.intervals if "epoch" in p.rsplit("/", 1)[-1].lower()]
+
+    def trials_elsewhere(self) -> str:
+        """Say what the file holds in place of a table of trials; empty where it is nothing."""
+        kinds = (
+            ("epochs", self.epochs, "sessions, not trials"),
+            ("tables", self.tables, "read with intervals= (--intervals)"),
+            (
+                "signals",
+                self.signals,
+                "read with trial_signal= (--trial-signal) and label= (--label)",
+            ),
+        )
+        told = [f"it holds {what} {listed(p, 4)}: {how}" for what, p, how in kinds if p]
+        return "; ".join(told)
 
 
 def catalogue(file: h5py.File) -> Catalogue:
@@ -93,8 +126,9 @@ def catalogue(file: h5py.File) -> Catalogue:
                     found.damaged.append(here)
                     continue
                 waiting.append((here, thing))
-    for paths in (found.units, found.series, found.intervals, found.damaged):
-        paths.sort()
+    for paths in vars(found).values():
+        if isinstance(paths, list):
+            paths.sort()
     return found
 
 
@@ -112,7 +146,13 @@ def _note(found: Catalogue, path: str, group: h5py.Group) -> None:
         found.units.append(path)
     elif kind == "TimeIntervals" or (table and "start_time" in group):
         found.intervals.append(path)
+    elif table and (kind == "EventsTable" or path.startswith("/events/")) and "timestamp" in group:
+        found.events.append(path)
+    elif table and kind not in _NO_TRIALS and Table(group).start_column is not None:
+        found.tables.append(path)
     elif kind == "RoiResponseSeries" or ("rois" in group and "data" in group):
         found.series.append(path)
     elif kind == "ElectricalSeries":
         found.raw_voltage = True
+    elif "data" in group and _SIGNAL.search(path.rsplit("/", 1)[-1].lower()):
+        found.signals.append(path)

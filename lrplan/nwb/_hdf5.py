@@ -40,8 +40,13 @@ def regular_file(path: str | os.PathLike[str]) -> Path:
         If there is no such file, or it is something else.
     """
     text = os.fspath(path)
-    if re.match(r"[a-z0-9]+://", text):
-        raise DataError(f"{clean(text)} is a remote address; download the file and give its path")
+    # A path library turns :// into :/ before it gets here; one letter is a drive of Windows.
+    remote = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", text)
+    if remote:
+        raise DataError(
+            f"{clean(remote[1])}://{clean(remote[2])} is a remote address; download the file and "
+            "give its path"
+        )
     where = Path(text)
     if where.is_symlink() and not where.exists():
         target = os.readlink(where)

@@ -40,6 +40,7 @@ class Metadata:
     start: datetime | None
     naive: bool
     label: str
+    named: bool = False
 
     @property
     def suspicious(self) -> bool:
@@ -72,5 +73,8 @@ def read_metadata(file: h5py.File) -> Metadata:
         if start is not None and start.tzinfo is None:
             start, naive = start.replace(tzinfo=UTC), True
     named = re.search(r"ses[-_]([^_]+)", stem)
-    label = named[1] if named and named[1].lower() != "none" else session or stem
-    return Metadata(subject, session, text_at(file, "identifier"), start, naive, label)
+    if named is not None and named[1].lower() == "none":
+        named = None
+    label = named[1] if named else session or stem
+    identifier = text_at(file, "identifier")
+    return Metadata(subject, session, identifier, start, naive, label, named is not None)

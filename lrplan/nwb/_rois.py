@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import h5py
@@ -11,13 +11,20 @@ import numpy as np
 
 from lrplan.errors import DataError
 from lrplan.nwb._hdf5 import attribute, load, loadable, member
-from lrplan.nwb._spikes import Responses, tracking_ids
+from lrplan.nwb._options import Options
+from lrplan.nwb._responses import Responses, join_rows
+from lrplan.nwb._roles import DFF, FLUORESCENCE, Role, role_of
+from lrplan.nwb._rows import Rows, choose_rows
 from lrplan.nwb._tables import Table
 from lrplan.nwb._text import clean
-from lrplan.nwb._trials import Trials
+from lrplan.nwb._trials import OUTSIDE, Trials
 
 BASELINE_PERCENTILE = 10.0
 """F0 of a region is this percentile of its fluorescence over the whole file."""
+MOST_DFF = 10.0
+"""A dF/F between the percentiles 10 and 90 above this says that F0 is no baseline."""
+SLOWEST_S = 5.0
+"""Frames that are farther apart hardly have times in seconds."""
 
 _BLOCK_BYTES = 32 * 2**20
 _BASELINE_FRAMES = 20_000
@@ -40,19 +47,17 @@ class Series:
         """Where it lies in the file."""
         return str(self.group.name)
 
+    @cached_property
+    def version(self) -> Role:
+        """What it holds, and how good a version of it."""
+        container = clean(attribute(self.group.parent, "neurodata_type", ""))
+        table = self.table
+        return role_of(self.path, container, None if table is None else table.path)
+
     @property
     def role(self) -> str:
-        """What it holds: ``dff``, ``fluorescence``, ``neuropil`` or ``deconvolved``."""
-        own = self.path.rsplit("/", 1)[-1].lower()
-        near = "/".join(self.path.lower().split("/")[-2:])
-        container = clean(attribute(self.group.parent, "neurodata_type", ""))
-        if "neuropil" in near:
-            return "neuropil"
-        if re.search(r"deconv|event|spike|inferred", own):
-            return "deconvolved"
-        if container == "DfOverF" or re.search(r"dff|df_?(over_?)?f|delta_?f", near):
-            return "dff"
-        return "fluorescence" if not re.search(r"deconv|event|spike", near) else "deconvolved"
+        """What it holds, such as ``dff`` or ``neuropil``."""
+        return self.version.name
 
     @property
     def data(self) -> h5py.Dataset | None:
@@ -77,6 +82,19 @@ class Series:
         except (KeyError, OSError, RuntimeError, TypeError, ValueError):
             return None
         return Table(target) if isinstance(target, h5py.Group) else None
+
+    def shares_regions(self, other: Series) -> bool:
+        """Return whether another series holds some of the same regions, as far as files say.
+
+        Series that name no regions are of the same ones if they have as many.
+        """
+        mine, theirs = self.table, other.table
+        if mine is None or theirs is None:
+            return self.shape[1] == other.shape[1]
+        if mine.path != theirs.path:
+            return False
+        one, two = self.rois, other.rois
+        return one is None or two is None or bool(np.isin(one, two).any())
 
     @property
     def rate_hz(self) -> float | None:
@@ -192,8 +210,25 @@ def check_shape(series: Series) -> None:
         )
 
 
-def roi_responses(series: list[Series], trials: Trials) -> Responses:
+def roi_responses(
+    file: h5py.File, series: list[Series], trials: Trials, options: Options
+) -> Responses:
     """Return the mean dF/F of each region in each trial, of one or several planes.
+
+    Frames of a plane are averaged on its own clock, so that planes that were scanned one after
+    the other need no common one.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Where they lie.
+    series : list of Series
+        One for each plane.
+    trials : Trials
+        Those outside the recording are dropped.
+    options : Options
+        Which regions are read; a signal that was named is read as it is where it is no raw
+        fluorescence.
 
     Raises
     ------
@@ -204,41 +239,95 @@ def roi_responses(series: list[Series], trials: Trials) -> Responses:
     clocks = []
     for one in series:
         check_shape(one)
-        clocks.append(one.times(warnings))
+        times = one.times(warnings)
+        clocks.append(times)
+        step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+        if step > SLOWEST_S:
+            warnings.append(
+                f"frames of {clean(one.path)} are {step:.4g} s apart; its times look like "
+                "milliseconds or samples instead of seconds; windows are wrong if so; convert "
+                "them to seconds"
+            )
+    before = trials.span
     for times in clocks:
         step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
         inside = (trials.start >= times[0] - step) & (trials.stop <= times[-1] + 2 * step)
-        trials.keep(inside, "outside the recording")
+        trials.keep(inside, OUTSIDE)
+    first, last = max(t[0] for t in clocks), min(t[-1] for t in clocks)
+    trials.check_kept(f"the frames of {clean(series[0].path)}", (first, last), before)
     for times in clocks:
         first, last = _frames(times, trials)
         trials.keep(last > first, "no frame in the window")
     if not len(trials.start):
         raise DataError(
-            f"no trial lies within the frames of {clean(series[0].path)} "
-            f"({clocks[0][0]:.6g} to {clocks[0][-1]:.6g} s); check the clock of the trials"
+            f"no frame of {clean(series[0].path)} lies in the window of any trial "
+            f"({len(clocks[0]) / max(clocks[0][-1] - clocks[0][0], 1e-9):.3g} frames a second); "
+            "choose a longer one with window_s= (--window)"
         )
-    parts = [_one_series(s, t, trials, warnings) for s, t in zip(series, clocks, strict=True)]
-    values = np.concatenate([p[0] for p in parts], axis=1)
-    ids: list[str] | None = []
-    for one, (_, own) in zip(series, parts, strict=True):
-        if own is None or ids is None:
-            ids = None
-        else:
-            ids += own if len(series) == 1 else [f"{one.path}:{i}" for i in own]
+    planes = [_one_series(s, t, trials, warnings) for s, t in zip(series, clocks, strict=True)]
     role = series[0].role
+    baseline = None
+    if role == FLUORESCENCE:
+        if all(p.is_raw for p in planes):
+            baseline = f"F0 = percentile {BASELINE_PERCENTILE:g} of each region over the file"
+            for plane in planes:
+                plane.divide(warnings)
+        else:
+            _refuse_unless_named(next(p for p in planes if not p.is_raw), options, warnings)
+            role = "fluorescence as stored"
+    rows = [_rows_of(file, s, options, warnings) for s in series]
+    values = np.concatenate(
+        [p.values[:, r.kept] for p, r in zip(planes, rows, strict=True)], axis=1
+    )
+    dff = role == DFF or baseline is not None
     report: dict[str, Any] = {
         "responses": ", ".join(clean(s.path) for s in series),
         "role": role,
-        "unit": "dF/F" if role in ("dff", "fluorescence") else "as stored",
+        "unit": "dF/F" if dff else "as stored",
         "rate_hz": [round(1 / float(np.median(np.diff(t))), 4) for t in clocks if len(t) > 1],
     }
-    if role == "fluorescence":
-        report["baseline"] = f"F0 = percentile {BASELINE_PERCENTILE:g} of each region over the file"
+    if baseline is not None:
+        report["baseline"] = baseline
         warnings.append(
-            f"dF/F was computed from {report['responses']} ({report['baseline']}; neuropil was "
-            "not subtracted)"
+            f"dF/F was computed from {report['responses']} ({baseline}; neuropil was not "
+            "subtracted)"
         )
-    return Responses(values, ids, report, warnings)
+    return join_rows(values, rows, [s.path for s in series], report, warnings)
+
+
+def _rows_of(file: h5py.File, series: Series, options: Options, warnings: list[str]) -> Rows:
+    """Return which columns of a series are read, and whose they are."""
+    count = series.shape[1]
+    table, named = series.table, series.rois
+    if table is None or named is None:
+        if options.units is not None or options.area is not None:
+            raise DataError(
+                f"{clean(series.path)} names no table of regions, so units= (--units) and area= "
+                "(--area) cannot choose; leave them out"
+            )
+        return Rows(np.ones(count, dtype=bool), np.full(count, None, dtype=object), None, None)
+    if len(named) and (named.min() < 0 or named.max() >= table.rows):
+        raise DataError(
+            f"{clean(series.path)} names regions {named.min()} to {named.max()}, but "
+            f"{clean(table.path)} has {table.rows}; write the file again"
+        )
+    rows = choose_rows(file, table, options, "regions", warnings)
+    ids = None if rows.ids is None else [rows.ids[r] for r in named]
+    return Rows(rows.kept[named], rows.areas[named], ids, rows.tracked_by, rows.chosen)
+
+
+def _refuse_unless_named(plane: Plane, options: Options, warnings: list[str]) -> None:
+    """Refuse to divide by a baseline that is none; a series that was named is read as it is."""
+    what = clean(plane.series.path)
+    found = (
+        f"{what} is no raw fluorescence: in {int(plane.flat.sum())} of {len(plane.flat)} regions "
+        f"the {BASELINE_PERCENTILE:g}th percentile is near or below 0 (median "
+        f"{float(np.nanmedian(plane.base)):.3g}), so it is no F0 to divide by; its baseline seems "
+        "to have been subtracted"
+    )
+    if options.signal is None:
+        raise DataError(f"{found}; name it with signal= (--signal) to read it as it is")
+    warnings.append(f"{found}; it is read as it is")
 
 
 def _frames(times: np.ndarray, trials: Trials) -> tuple[np.ndarray, np.ndarray]:
@@ -254,16 +343,57 @@ def _frames(times: np.ndarray, trials: Trials) -> tuple[np.ndarray, np.ndarray]:
     return first, np.searchsorted(times, trials.stop - tolerance)
 
 
-def _one_series(
-    series: Series, times: np.ndarray, trials: Trials, warnings: list[str]
-) -> tuple[np.ndarray, list[str] | None]:
-    """Return the responses (trial, region) of one series and its regions' tracking ids."""
+@dataclass
+class Plane:
+    """Mean signals of one series.
+
+    Parameters
+    ----------
+    series : Series
+        Which.
+    values : array (trial, region)
+        Mean over the frames of each trial's window.
+    base, high : array (region,)
+        F0, and the percentile as far from the top as F0 is from the bottom; both NaN where the
+        series is no fluorescence.
+    """
+
+    series: Series
+    values: np.ndarray
+    base: np.ndarray
+    high: np.ndarray
+
+    @property
+    def flat(self) -> np.ndarray:
+        """Regions whose F0 is no baseline: not above 0, or small beside how the signal varies."""
+        steep = self.high - self.base > MOST_DFF * self.base
+        return np.isfinite(self.base) & (steep | (self.base <= 0))
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether most regions have a baseline."""
+        return 2 * int(self.flat.sum()) <= int(np.isfinite(self.base).sum())
+
+    def divide(self, warnings: list[str]) -> None:
+        """Turn fluorescence into dF/F."""
+        bad = np.isfinite(self.base) & (self.base <= 0)
+        if bad.any():
+            warnings.append(
+                f"{int(bad.sum())} regions of {clean(self.series.path)} have a baseline of 0 or "
+                "below and no dF/F"
+            )
+        base = np.where(self.base > 0, self.base, np.nan)
+        self.values = (self.values - base) / base
+
+
+def _one_series(series: Series, times: np.ndarray, trials: Trials, warnings: list[str]) -> Plane:
+    """Return the mean signal of one series in each trial."""
     frames, regions = series.shape
     frames = min(frames, len(times))
     first, last = _frames(times, trials)
     total = np.zeros((len(first), regions))
     count = np.zeros((len(first), regions), dtype=np.int32)
-    baseline = series.role == "fluorescence"
+    baseline = series.role == FLUORESCENCE
     every = max(1, frames // _BASELINE_FRAMES)
     sample = []
     size = max(1, _BLOCK_BYTES // (8 * max(1, regions)))
@@ -295,35 +425,18 @@ def _one_series(
     with np.errstate(invalid="ignore", divide="ignore"):
         values = total / count
     values[2 * count < (last - first)[:, None]] = np.nan
+    base, top = np.full((2, regions), np.nan)
     if baseline:
-        values = _dff(values, np.concatenate(sample), series, warnings)
-    table = series.table
-    rows = series.rois
-    ids = None
-    if table is not None and rows is not None:
-        ids = tracking_ids(table, rows)
-        for name in ("Accepted", "iscell", "valid_roi", "is_soma"):
-            if name in table.columns:
-                warnings.append(
-                    f"{clean(table.path)} has a column {name}; all regions are used whatever it "
-                    "says"
-                )
-    return values, ids
+        base, top = _percentiles(np.concatenate(sample))
+    return Plane(series, values, base, top)
 
 
-def _dff(values: np.ndarray, sample: np.ndarray, series: Series, warnings: list[str]) -> np.ndarray:
-    """Return dF/F given mean fluorescence (trial, region) and a sample of frames."""
-    base = np.full(sample.shape[1], np.nan)
+def _percentiles(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return F0 of each region and its opposite, given a sample of frames (frame, region)."""
+    out = np.full((2, sample.shape[1]), np.nan)
     for region in range(sample.shape[1]):
         own = sample[:, region]
         own = own[np.isfinite(own)]
         if len(own):
-            base[region] = np.percentile(own, BASELINE_PERCENTILE)
-    bad = ~(base > 0)
-    if bad.any():
-        warnings.append(
-            f"{int(bad.sum())} regions of {clean(series.path)} have a baseline of 0 or below and "
-            "no dF/F"
-        )
-        base[bad] = np.nan
-    return (values - base) / base
+            out[:, region] = np.percentile(own, (BASELINE_PERCENTILE, 100 - BASELINE_PERCENTILE))
+    return out[0], out[1]

@@ -9,11 +9,19 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lrplan.errors import DataError
+from lrplan.errors import DataError, UsageError
+from lrplan.nwb._condition import Column
 from lrplan.nwb._hdf5 import attribute, load, member
-from lrplan.nwb._text import clean
+from lrplan.nwb._text import clean, folded
+from lrplan.registry import nearest
 
 _MISSING = {"", "nan", "n/a"}
+# TimeIntervals have start_time, events timestamp; plain tables call it as they like.
+_STARTS = (
+    *("start_time", "timestamp", "start", "start_times", "trial_start", "trial_start_time"),
+    *("onset", "onset_time", "stimulus_onset", "stimulus_onset_time", "stim_on", "stim_on_time"),
+    *("stim_on_times", "time", "times", "timestamps", "t"),
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,71 @@ class Table:
             return np.array([clean(v, None) for v in values], dtype=object)
         return values
 
+    def part(self, name: str, place: int) -> np.ndarray | None:
+        """Return one of the values that each row of a column holds, such as a flag of suite2p.
+
+        Returns
+        -------
+        array (row,) or None
+            As `values`; None also where rows have fewer values.
+        """
+        found = member(self.group, name)
+        if not isinstance(found, h5py.Dataset) or found.ndim != 2 or found.shape[1] < 2:
+            return self.values(name) if place == 0 else None
+        if self.ragged(name) or found.shape[0] != self.rows or place >= found.shape[1]:
+            return None
+        if found.dtype.kind not in "iufb":
+            return None
+        return load(found, (slice(None), place))
+
+    def first_of_each(self, name: str) -> np.ndarray | None:
+        """Return the first value of each row, or None where the column is damaged."""
+        try:
+            return self.part(name, 0)
+        except DataError:
+            return None
+
+    def texts(self, name: str) -> list[str] | None:
+        """Return a column as one text for each row; those of a list are joined by commas."""
+        if not self.ragged(name):
+            values = self.glance(name)
+            return None if values is None else [v or "" for v in as_labels(values)]
+        found = member(self.group, name)
+        if not isinstance(found, h5py.Dataset) or found.ndim != 1:
+            return None
+        try:
+            parts = [clean(v, 60) for v in load(found)]
+            ends = self.index(name, len(parts))
+        except DataError:
+            return None
+        starts = [0, *ends[:-1]]
+        return [", ".join(parts[a:b]) for a, b in zip(starts, ends, strict=True)]
+
+    def condition_column(self, what: str) -> Column:
+        """Return what looks columns up for a condition.
+
+        Parameters
+        ----------
+        what : str
+            How the user calls the condition.
+        """
+
+        def column(name: str, place: int) -> np.ndarray:
+            values = self.part(name, place) if name in self.columns else None
+            if values is not None:
+                return values
+            if name in self.columns:
+                raise UsageError(
+                    f"{what}: column {clean(name, 60)} of {clean(self.path)} does not hold one "
+                    "number or text for each row"
+                )
+            raise UsageError(
+                f"{what}: {clean(self.path)} has no column {clean(name, 60)!r}; "
+                f"{nearest(name, [clean(c, 60) for c in self.columns])}"
+            )
+
+        return column
+
     def glance(self, name: str) -> np.ndarray | None:
         """Return a column like `values`, or None where it is damaged.
 
@@ -95,6 +168,15 @@ class Table:
         if values is None or values.dtype == object:
             return None
         return values.astype(np.float64)
+
+    @cached_property
+    def start_column(self) -> str | None:
+        """Name of the column with the time at which each row starts, or None."""
+        known = {folded(c): c for c in reversed(self.columns)}
+        for name in _STARTS:
+            if name in known and self.glance(known[name]) is not None:
+                return known[name]
+        return None
 
     def index(self, name: str, length: int) -> np.ndarray:
         """Return where each row of a ragged column ends.

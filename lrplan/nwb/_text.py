@@ -52,3 +52,14 @@ def size_text(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def folded(name: str) -> str:
+    """Return a column's name in lower case with underscores: ``stimOn_times``: stim_on_times."""
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name.strip())
+    return re.sub(r"[\s\-_]+", "_", apart.lower())
+
+
+def quoted(name: str) -> str:
+    """Return a column's name as a condition takes it: in backticks unless it is one word."""
+    return name if name.isidentifier() else f"`{name}`"

@@ -1,8 +1,9 @@
-"""Say what an NWB file offers, and what would be read from it."""
+"""Say what NWB files offer, and what would be read from them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,40 +11,52 @@ import h5py
 import numpy as np
 
 from lrplan.errors import DataError, LrplanError, UsageError
+from lrplan.measure.requirements import unmet
 from lrplan.nwb._catalogue import Catalogue, catalogue
 from lrplan.nwb._choice import choose_responses
-from lrplan.nwb._file import Options, read_file
+from lrplan.nwb._file import trials_of
 from lrplan.nwb._hdf5 import nwb_version, open_nwb, sha256_of, shown_name
 from lrplan.nwb._metadata import read_metadata
+from lrplan.nwb._options import Options, make_options
 from lrplan.nwb._rois import Series
 from lrplan.nwb._tables import Table, as_labels
 from lrplan.nwb._text import clean, listed
-from lrplan.nwb._trials import find_trials
+from lrplan.nwb.read import read_nwb
 
 SCHEMA = "lrplan.inspect/1"
+SCHEMA_OF_SEVERAL = "lrplan.inspect-several/1"
+
+PathLike = str | os.PathLike[str]
+_OF_TRIALS = ("intervals", "label", "align", "window", "session_column")
 
 
-def inspect_nwb(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what an NWB file holds and what `read_nwb` would choose from it.
+def inspect_nwb(paths: PathLike | Sequence[PathLike], **options: Any) -> dict[str, Any]:
+    """Return what NWB files hold and what `read_nwb` would choose from them.
 
     Parameters
     ----------
-    path : path
-        An NWB 2 file (HDF5).
+    paths : path or sequence of paths
+        NWB 2 files (HDF5).
+    **options
+        As `read_nwb` takes them, but for ``min_sessions``.
 
     Returns
     -------
     dict
-        JSON-able: ``units``, ``roi_series`` and ``intervals`` with their paths, sizes and
-        columns; ``chosen``, what `read_nwb` would read (None where nothing fits); ``problems``,
-        one line for everything that keeps the file from being scored; ``warnings``.
+        JSON-able, of one path: ``units``, ``roi_series``, ``intervals``, ``events`` and ``tables``
+        with their paths, sizes and columns, ``signals`` that may hold trials; ``chosen``, what
+        `read_nwb` would read (None where nothing fits); ``problems``, one line for everything that
+        keeps the file from being scored together with other sessions; ``warnings``.
+
+        Of a sequence: ``files``, the above of each; ``together``, what they are as one recording
+        (None where they are none); ``problems`` that keep this from being scored; ``warnings``.
 
     Raises
     ------
     DataError
-        If it is no readable NWB 2 file.
+        If one is no readable NWB 2 file.
     UsageError
-        If `path` is no path.
+        If `paths` are no paths, or an option makes no sense.
 
     Examples
     --------
@@ -51,9 +64,40 @@ def inspect_nwb(path: str | os.PathLike[str]) -> dict[str, Any]:
     >>> inspect_nwb("recording.nwb")["chosen"]["label"]  # doctest: +SKIP
     'stimulus_name'
     """
-    if not isinstance(path, str | os.PathLike):
-        raise UsageError(f"path is {path!r}; expected the path of an NWB file")
-    where = Path(path)
+    if isinstance(paths, str | os.PathLike):
+        return _inspect_one(Path(paths), options)
+    given = list(paths) if isinstance(paths, Sequence) and not isinstance(paths, bytes) else []
+    if not given or not all(isinstance(p, str | os.PathLike) for p in given):
+        raise UsageError(f"paths is {paths!r}; expected the path of an NWB file, or several")
+    report: dict[str, Any] = {
+        "schema": SCHEMA_OF_SEVERAL,
+        "files": [_inspect_one(Path(p), options) for p in given],
+        "together": None,
+        "problems": [],
+        "warnings": [],
+    }
+    try:
+        recording = read_nwb(given, **options)
+    except LrplanError as error:
+        report["problems"].append(str(error))
+        return report
+    report["together"] = {
+        "kind": recording.kind,
+        "sessions": recording.ingest["sessions"],
+        "order": recording.ingest["order"],
+        "spacing": recording.ingest["spacing"],
+        "units_per_session": recording.units_per_session,
+        "tracked": recording.tracked,
+        "stimuli": recording.ingest["stimuli"],
+        "area": str(recording.data["area"].values[0]),
+    }
+    report["problems"] = unmet(recording)
+    report["warnings"] = recording.ingest["warnings"]
+    return report
+
+
+def _inspect_one(where: Path, given: dict[str, Any]) -> dict[str, Any]:
+    options = make_options(**given)
     with open_nwb(where) as file:
         offers = catalogue(file)
         metadata = read_metadata(file)
@@ -70,9 +114,12 @@ def inspect_nwb(path: str | os.PathLike[str]) -> dict[str, Any]:
             "units": [_units(Table(file[p])) for p in offers.units],
             "roi_series": [_series(Series(file[p])) for p in offers.series],
             "intervals": [_intervals(Table(file[p])) for p in offers.intervals],
+            "events": [_intervals(Table(file[p])) for p in offers.events],
+            "tables": [_intervals(Table(file[p])) for p in offers.tables],
+            "signals": [clean(p) for p in offers.signals],
         }
         problems: list[str] = []
-        chosen = _chosen(file, offers, problems)
+        chosen = _chosen(file, offers, options, problems)
     warnings = []
     if offers.damaged:
         warnings.append(f"{listed(offers.damaged)} cannot be opened; the file may be damaged")
@@ -81,41 +128,45 @@ def inspect_nwb(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not problems:
         # Reading is the only way to know that the responses make sense.
         try:
-            content = read_file(where, Options())
+            recording = read_nwb(where, **given, min_sessions=1)
         except LrplanError as error:
             problems.append(str(error))
         else:
-            chosen["sessions"] = [s.name for s in content.sessions]
-            chosen["trials"] = {s.name: s.trials for s in content.sessions}
-            chosen["units"] = content.report["units"]["used"]
-            chosen["area"] = content.report["area"]
-            warnings = list(dict.fromkeys([*warnings, *content.warnings]))
-            if len(content.sessions) == 1:
+            content = recording.ingest["files"][0]
+            chosen["sessions"] = recording.ingest["sessions"]
+            chosen["trials"] = content["trials"]
+            chosen["units"] = content["units"]["used"]
+            chosen["area"] = content["area"]
+            prefix = f"{shown_name(where)}: "
+            told = [str(w).removeprefix(prefix) for w in recording.ingest["warnings"]]
+            warnings = list(dict.fromkeys([*warnings, *told]))
+            problems += unmet(recording, sessions=1)
+            if recording.sessions == 1:
                 warnings.append(
                     "this file holds one session; a trajectory needs the files of other sessions, "
-                    "or a column that tells sessions apart (--checkpoint-by block:COLUMN)"
+                    "or parts of this one (--checkpoint-by)"
                 )
     return report | {"chosen": chosen, "problems": problems, "warnings": warnings}
 
 
-def _chosen(file: h5py.File, offers: Catalogue, problems: list[str]) -> dict[str, Any]:
+def _chosen(
+    file: h5py.File, offers: Catalogue, options: Options, problems: list[str]
+) -> dict[str, Any]:
     """Return what would be read, and note every part that cannot be."""
-    chosen: dict[str, Any] = dict.fromkeys(
-        ("kind", "responses", "intervals", "label", "align", "window", "session_column")
-    )
+    chosen: dict[str, Any] = dict.fromkeys(("kind", "responses", *_OF_TRIALS))
     try:
-        choice = choose_responses(file, offers)
+        choice = choose_responses(
+            file, offers, units_table=options.units_table, signal=options.signal
+        )
         chosen["kind"] = choice.kind
-        paths = [choice.table.path] if choice.table else [s.path for s in choice.series]
-        chosen["responses"] = ", ".join(map(clean, paths))
+        chosen["responses"] = ", ".join(map(clean, choice.paths))
         chosen["responses_rejected"] = choice.rejected
     except LrplanError as error:
         problems.append(f"{shown_name(file.filename)}: {error}")
     try:
-        trials = find_trials([Table(file[p]) for p in offers.intervals])
-        for name in ("intervals", "label", "align", "window", "session_column"):
+        trials = trials_of(file, options, offers)
+        for name in (*_OF_TRIALS, "label_candidates", "intervals_rejected"):
             chosen[name] = trials.report[name]
-        chosen["label_candidates"] = trials.report["label_candidates"]
     except LrplanError as error:
         problems.append(f"{shown_name(file.filename)}: {error}")
     chosen["sessions"] = []

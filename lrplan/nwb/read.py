@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,17 +15,21 @@ import xarray as xr
 from lrplan.arguments import positive_int
 from lrplan.errors import DataError, UsageError
 from lrplan.measure.recording import DIMS, UNKNOWN, Recording
+from lrplan.measure.requirements import LEAST_UNITS
 from lrplan.nwb._agreement import (
     area_of_all,
     check_same_choices,
     check_same_subject,
+    refuse_planes_as_sessions,
     without_repeats,
 )
-from lrplan.nwb._file import FileContent, Options, Session, read_file
+from lrplan.nwb._file import FileContent, Session
+from lrplan.nwb._groups import read_sessions
+from lrplan.nwb._options import make_options
+from lrplan.nwb._order import ORDERS, ordered, spacing
 from lrplan.nwb._text import clean, listed, natural_key, size_text
 from lrplan.registry import nearest
 
-ORDERS = ("time", "name", "given")
 MOST_TRIAL_BYTES = 2 * 2**30
 """Largest table of trials that `read_nwb` returns."""
 
@@ -40,10 +46,16 @@ def read_nwb(
     paths: PathLike | Sequence[PathLike],
     *,
     units: str | None = None,
+    area: str | None = None,
+    units_table: str | None = None,
     signal: str | None = None,
+    tracking: str | None = None,
     intervals: str | None = None,
+    trial_signal: str | None = None,
+    trials: str | None = None,
     label: str | None = None,
     align: str | None = None,
+    relative: bool | None = None,
     window_s: float | tuple[float, float] | None = None,
     checkpoint_by: str | None = None,
     order: str | None = None,
@@ -57,29 +69,60 @@ def read_nwb(
     Parameters
     ----------
     paths : path or sequence of paths
-        NWB 2 files (HDF5) of one subject: one for each session, or a single one whose table of
-        trials has a column of sessions or blocks.
+        NWB 2 files (HDF5) of one subject: one for each session, or a single one whose trials are
+        parted by `checkpoint_by`. Files of one session (same subject, start and ``ses-`` name or
+        session id) are read together: units of several probes or planes, told apart by
+        ``probe-A`` or ``plane-0`` in their names, and trials that stand in a file of behaviour.
     units : str, optional
-        Path of the table of units; by default ``/units``, else the only one in the file.
+        Condition on the columns of the table of units, or of regions, such as
+        ``'quality == "good" and snr > 1'``; by default all are read, and columns that say which
+        are good are named in the warnings. Columns are compared (``== != < <= > >= in, not in``)
+        with numbers and texts; ``and``, ``or``, ``not`` join. A column alone holds where it is
+        not 0; ``iscell[1]`` is the second value of each row; names with spaces stand in backticks.
+    area : str, optional
+        Reads the units that lie there, as electrodes, imaging planes or a column of units say.
+    units_table : str, optional
+        Path of the table of units, several of one session with commas; by default ``/units``, else
+        the only one in the file.
     signal : str, optional
-        Path or name of the ROI series. By default dF/F; where there is none, dF/F is computed
-        from raw fluorescence with the 10th percentile over the file as F0. Neuropil and
-        deconvolved activity are read only if named.
-    intervals, label, align : str, optional
-        The table of trials, its column that names the stimulus, and its column of times to which
-        the window refers; by default chosen by their names and reported in ``ingest``.
+        Path or name of the ROI series, several planes with commas, or of the group that holds
+        them. By default dF/F of all planes; where there is none, dF/F is computed from raw
+        fluorescence with the 10th percentile over the file as F0. Neuropil, background, baseline,
+        z-scored and deconvolved series are read only if named; fluorescence without a baseline
+        above 0 is read as it is if named, and refused otherwise.
+    tracking : str, optional
+        Column that says which unit is the same in other sessions, or ``none``. By default
+        ``tracking_id`` or ``cell_specimen_id``. If at least 10 units are in all sessions, these
+        are read.
+    intervals : str, optional
+        The table of trials, or of events; by default ``/intervals/trials``, else the only one with
+        a label.
+    trial_signal : str, optional
+        A time series, by path or name, that holds the number of the trial in each frame (-1
+        between trials), in place of a table; each run of one value is a trial. Other signals
+        beside it, as long, are columns: `label` names one of them.
+    trials : str, optional
+        Condition on the columns of that table, as `units`; by default all trials are read.
+    label : str, optional
+        Column that names the stimulus, or two with a comma; by default chosen by its name.
+    align : str, optional
+        Column of times to which the window refers; by default the start of the trial.
+    relative : bool, optional
+        Whether the times of `align` count from the trial's start; by default their values tell.
     window_s : float or (float, float), optional
         Start and end of the window in seconds after `align`; one number is the end. By default
         the whole trial, start to stop time; where most trials have no stop time, or `align` is
         given, 0 to 1 s after `align`.
     checkpoint_by : str, optional
-        ``session``: every file is a session. ``block:COLUMN``: every value of a column of the
-        trials is one, in the order of their first trials. By default the first, and for a single
-        file the second if a column such as session, day or block has values that follow one
-        another in time.
+        ``session``: every file, or group of files, is a session. ``block:COLUMN``: every value of
+        a column of the trials, whose values must follow one another. ``epochs``: every row of the
+        table of epochs. ``trials:N``, ``time:SECONDS``: so many trials, or so long. By default the
+        first, and for a single session the second if a column such as session, day or block has
+        values that follow one another in time.
     order : {"time", "name", "given"}, optional
         Order of the files. By default by session_start_time if all are there, plausible and
-        different, else by the numbers in the ``ses-`` part of the file names.
+        different, else by name if names differ in their numbers alone. ``given`` also takes every
+        file with responses as a session of its own.
     min_sessions : int, default 2
         Fewest sessions that are accepted.
 
@@ -111,28 +154,33 @@ def read_nwb(
     """
     given = _paths(paths)
     min_sessions = positive_int(min_sessions, "min_sessions")
-    for what, value in (
-        ("units", units),
-        ("signal", signal),
-        ("intervals", intervals),
-        ("label", label),
-        ("align", align),
-        ("checkpoint_by", checkpoint_by),
-    ):
-        if not isinstance(value, str | None):
-            raise UsageError(f"{what} is {value!r}; expected a name")
     if order is not None and order not in ORDERS:
         raise UsageError(f"unknown order {order!r}; {nearest(str(order), ORDERS)}")
-    block, look = _blocks(checkpoint_by, len(given))
-    options = Options(units, signal, intervals, label, align, window_s, block, look)
-    contents = [read_file(p, options) for p in given]
+    options = make_options(
+        units=units,
+        area=area,
+        units_table=units_table,
+        signal=signal,
+        tracking=tracking,
+        intervals=intervals,
+        trial_signal=trial_signal,
+        trials=trials,
+        label=label,
+        align=align,
+        relative=relative,
+        window_s=window_s,
+        checkpoint_by=checkpoint_by,
+    )
     warnings: list[str] = []
+    contents = read_sessions([Path(p) for p in given], options, order, warnings)
     contents = without_repeats(contents, order, warnings)
     check_same_subject(contents, warnings)
-    check_same_choices(contents, named=units is not None or signal is not None)
-    contents, rule = _ordered(contents, order, warnings)
+    if order != "given":
+        refuse_planes_as_sessions(contents)
+    check_same_choices(contents, named=units_table is not None or signal is not None)
+    contents, rule = ordered(contents, order, warnings)
     sessions = [s for c in contents for s in c.sessions]
-    names = _names(contents, block is not None or len(contents) == 1)
+    names = _names(contents)
     if len(sessions) < min_sessions:
         raise DataError(_too_few(contents, len(sessions), min_sessions, len(given)))
     warnings += _file_warnings(contents)
@@ -156,6 +204,7 @@ def read_nwb(
         "files": [c.report for c in contents],
         "sessions": names,
         "order": rule,
+        "spacing": spacing(contents),
         "stimuli": stimuli,
         "tracked": tracked,
         "warnings": warnings,
@@ -180,75 +229,30 @@ def _paths(paths: Any) -> list[PathLike]:
 
 
 def _file_warnings(contents: list[FileContent]) -> list[str]:
-    """Return the warnings of all files; one that several files share is said once."""
-    files: dict[str, list[str]] = {}
+    """Return the warnings of all files; what several files share is said once.
+
+    Where it differs in numbers, those of the first file are told.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
     for content in contents:
         for warning in content.warnings:
-            files.setdefault(warning, []).append(content.name)
-    return [
-        f"{names[0] if len(names) == 1 else f'{len(names)} of {len(contents)} files'}: {warning}"
-        for warning, names in files.items()
-    ]
+            kind = re.sub(r"[0-9][0-9.,]*", "#", warning)
+            found.setdefault(kind, []).append((content.name, warning))
+    out = []
+    for said in found.values():
+        name, warning = said[0]
+        if len(said) > 1:
+            same = len({w for _, w in said}) == 1
+            name = f"{len(said)} of {len(contents)} files" + ("" if same else f", as {name}")
+        out.append(f"{name}: {warning}")
+    return out
 
 
-def _blocks(checkpoint_by: str | None, files: int) -> tuple[str | None, bool]:
-    """Return the column that tells sessions apart, and whether to look for one."""
-    if checkpoint_by is None:
-        return None, files == 1
-    if checkpoint_by == "session":
-        return None, False
-    kind, _, column = checkpoint_by.partition(":")
-    if kind == "block" and column:
-        return column, False
-    raise UsageError(
-        f"checkpoint_by is {checkpoint_by!r}; expected 'session' or 'block:COLUMN', such as "
-        "'block:day'"
-    )
-
-
-def _ordered(
-    contents: list[FileContent], order: str | None, warnings: list[str]
-) -> tuple[list[FileContent], str]:
-    """Return the files in the order of learning and the rule that ordered them."""
-    if order == "given" or len(contents) == 1:
-        return contents, "given"
-    starts = [c.metadata.start for c in contents]
-    distrusted = any(c.metadata.suspicious for c in contents)
-    if order == "time" and any(s is None for s in starts):
-        raise DataError(
-            "not every file has a session_start_time; expected one for order='time' (--order); use "
-            "order='name' or order='given'"
-        )
-    if order == "time" or (order is None and not distrusted and len(set(starts)) == len(starts)):
-        key = {id(c): c.metadata.start.timestamp() for c in contents if c.metadata.start}
-        ordered = sorted(contents, key=lambda c: key[id(c)])
-        numbered = all(c.metadata.label[0].isdigit() for c in contents)
-        by_label = sorted(contents, key=lambda c: c.metadata.key)
-        if numbered and list(map(id, ordered)) != list(map(id, by_label)):
-            warnings.append(
-                "session_start_time orders the sessions otherwise than their names do: "
-                f"{listed([c.name for c in ordered], 4)}; use order='name' or "
-                "order='given' (--order) to change it"
-            )
-        return ordered, "session_start_time"
-    labels = [c.metadata.label for c in contents]
-    by_name = (lambda c: c.metadata.key) if len(set(labels)) == len(labels) else None
-    ordered = sorted(contents, key=by_name or (lambda c: natural_key(c.path.stem)))
-    if order is None:
-        why = "implausible or missing" if distrusted else "not all different"
-        warnings.append(
-            f"session_start_time is {why}; sessions are ordered by name: "
-            f"{listed([c.name for c in ordered], 4)}; use order='given' (--order) to set it"
-        )
-    return ordered, "name"
-
-
-def _names(contents: list[FileContent], blocks: bool) -> list[str]:
+def _names(contents: list[FileContent]) -> list[str]:
     """Return a different name for every session."""
+    whole = len(contents) == 1 or all(len(c.sessions) == 1 for c in contents)
     names = [
-        s.name if len(contents) == 1 or not blocks else f"{c.metadata.label}:{s.name}"
-        for c in contents
-        for s in c.sessions
+        s.name if whole else f"{c.metadata.label}:{s.name}" for c in contents for s in c.sessions
     ]
     if len(set(names)) < len(names):
         names = [
@@ -266,14 +270,17 @@ def _names(contents: list[FileContent], blocks: bool) -> list[str]:
 
 def _too_few(contents: list[FileContent], sessions: int, least: int, given: int) -> str:
     what = "this holds one session" if sessions == 1 else f"these hold {sessions} sessions"
-    if given > len(contents):
-        what += f" ({given - len(contents)} of {given} files repeat another one)"
-    columns = contents[0].report["label_candidates"]
-    hint = f" (columns: {listed(columns)})" if columns else ""
+    read = sum(len(c.report["parts"]) for c in contents)
+    if given > read:
+        what += f" ({given - read} of {given} files repeat another one or hold no responses)"
+    first = contents[0].report
+    columns, epochs = first["session_candidates"], first["epochs"]
+    ways = [f"'block:{c}'" for c in columns[:3]] + (["'epochs'"] if epochs else [])
+    held = " or ".join(ways) or "'trials:N' or 'time:SECONDS'"
     return (
         f"{_source(contents)}: {what}; a trajectory needs at least {least}; give the files of the "
-        "other sessions, or name a column that tells sessions apart with "
-        f"checkpoint_by='block:COLUMN' (--checkpoint-by){hint}"
+        f"other sessions, or say which parts of a file are sessions with checkpoint_by={held} "
+        "(--checkpoint-by)" + (f"; it has epochs ({listed(epochs)})" if epochs else "")
     )
 
 
@@ -288,10 +295,10 @@ def _common_stimuli(sessions: list[Session], names: list[str], warnings: list[st
     shared = set(sessions[0].stimuli).intersection(*(s.stimuli for s in sessions))
     union = {k for s in sessions for k in s.stimuli}
     if len(shared) < 2:
-        told = [f"{n}: {listed(s.stimuli, 3)}" for n, s in zip(names, sessions, strict=True)]
         raise DataError(
-            f"the sessions share {len(shared)} stimuli ({'; '.join(told[:3])}); expected at least "
-            "2 that are shown in every session; name another column with label= (--label)"
+            f"the sessions share {len(shared)} stimuli; {_odd_session(sessions, names)}; expected "
+            "at least 2 that are shown in every session; leave that session out, or name a column "
+            "that means the same in all with label= (--label)"
         )
     if union != shared:
         left = sorted(union - shared, key=natural_key)
@@ -302,24 +309,66 @@ def _common_stimuli(sessions: list[Session], names: list[str], warnings: list[st
     return sorted(shared, key=natural_key)
 
 
+def _odd_session(sessions: list[Session], names: list[str]) -> str:
+    """Say which session differs from the others: the one without which they share most."""
+
+    def shared(left_out: int) -> set[str]:
+        others = [set(s.stimuli) for i, s in enumerate(sessions) if i != left_out]
+        return set.intersection(*others)
+
+    odd = max(range(len(sessions)), key=lambda i: (len(shared(i)), -len(sessions[i].stimuli), -i))
+    without = sorted(shared(odd), key=natural_key)
+    if len(sessions) > 2 and len(without) >= 2:
+        return (
+            f"{names[odd]} shows {listed(sessions[odd].stimuli, 4)}, the others share "
+            f"{listed(without, 4)}"
+        )
+    told = [f"{n}: {listed(s.stimuli, 4)}" for n, s in zip(names, sessions, strict=True)]
+    return "; ".join(told[:3])
+
+
 def _places(
     contents: list[FileContent], sessions: list[Session], warnings: list[str]
 ) -> tuple[bool, list[np.ndarray], list[str] | None]:
-    """Return whether units are the same in all sessions, and the place of each session's units."""
+    """Return whether units are the same in all sessions, and the place of each session's units.
+
+    A place of -1 is that of a unit that is left out.
+    """
     ids = [s.ids for s in sessions]
-    if all(i is not None for i in ids):
-        sets = [set(i or ()) for i in ids]
-        if all(s == sets[0] for s in sets):
-            first = list(ids[0] or ())
-            place = {unit: i for i, unit in enumerate(first)}
-            return True, [np.array([place[u] for u in i or ()], dtype=int) for i in ids], first
-        shared = set.intersection(*sets)
+    untracked = [np.arange(s.mean.shape[1]) for s in sessions]
+    if len(contents) == 1:
+        first = ids[0]
+        whole = first is not None and None not in first
+        return True, untracked, [str(i) for i in first] if whole and first is not None else None
+    known = sum(i is not None for i in ids)
+    if known < len(ids):
+        if known:
+            warnings.append(
+                f"{known} of {len(ids)} sessions say which units are the same in others; units are "
+                "taken as not tracked; name the column with tracking= (--tracking)"
+            )
+        return False, untracked, None
+    by = contents[0].report["tracked_by"]
+    held = [{u for u in i or () if u is not None} for i in ids]
+    common = set.intersection(*held)
+    order = [u for u in ids[0] or () if u in common]
+    counts = [len(i or ()) for i in ids]
+    all_shared = all(n == len(common) for n in counts)
+    if not all_shared and len(common) < LEAST_UNITS:
         warnings.append(
-            f"tracking_id differs between sessions ({len(shared)} units are in all of them); units "
-            "are taken as not tracked"
+            f"{by} differs between sessions: {len(common)} units are in all of them, fewer than "
+            f"{LEAST_UNITS}, so that units are taken as not tracked"
         )
-    places = [np.arange(s.mean.shape[1]) for s in sessions]
-    return len(contents) == 1, places, None
+        return False, untracked, None
+    if not all_shared:
+        fewest, most = min(counts), max(counts)
+        span = str(most) if fewest == most else f"{fewest} to {most}"
+        warnings.append(
+            f"{len(common)} of {span} units are in all sessions by {by} and are used as tracked; "
+            "tracking='none' (--tracking none) takes all as not tracked"
+        )
+    place = {unit: i for i, unit in enumerate(order)}
+    return True, [np.array([place.get(str(u), -1) for u in i or ()], int) for i in ids], order
 
 
 def _stack(
@@ -342,12 +391,13 @@ def _stack(
     for s, (session, place) in enumerate(zip(sessions, places, strict=True)):
         row = {k: i for i, k in enumerate(session.stimuli)}
         rows = [row[k] for k in stimuli]
-        mean[0, s][:, place] = session.mean[rows]
-        sem[0, s][:, place] = session.sem[rows]
+        kept = place >= 0
+        mean[0, s][:, place[kept]] = session.mean[rows][:, kept]
+        sem[0, s][:, place[kept]] = session.sem[rows][:, kept]
         if "trials" in out:
             for k, i in enumerate(rows):
                 own = session.responses[i]
-                out["trials"][0, s, k][: len(own), place] = own
+                out["trials"][0, s, k][: len(own), place[kept]] = own[:, kept]
     return out
 
 

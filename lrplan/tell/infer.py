@@ -20,13 +20,13 @@ from lrplan.measure.noise import (
 from lrplan.measure.observables import STANDARD_STORED, names_of
 from lrplan.measure.observe import knows_noise
 from lrplan.measure.recording import Recording
+from lrplan.measure.requirements import too_few_units, usable_units
 from lrplan.measure.trajectories import Trajectories
 
 if TYPE_CHECKING:
     from lrplan.cohort.store import Cohort
 
 MODALITY_OF = {"spikes": "counts", "dff": "ideal", "virtual": "ideal"}
-LEAST_UNITS = 10
 FEW_UNITS = 30
 DIFFERENT = 2
 """By what factor the noise of areas must differ to be said."""
@@ -82,19 +82,14 @@ def infer_design(
     """
     warnings = []
     counts = recording.units_per_session
-    units = min(counts)
-    if recording.tracked:
-        seen = np.isfinite(recording.data["activity"].values).all(axis=2)
-        units = int(seen.all(axis=1).sum(axis=-1).min())
+    units = usable_units(recording)
     if max(counts) != units:
         warnings.append(
             f"sessions have {min(counts)} to {max(counts)} units; {units} of each are used"
         )
-    if units < LEAST_UNITS:
-        raise DataError(
-            f"{recording.source} has {units} units in its smallest session; at least "
-            f"{LEAST_UNITS} are needed"
-        )
+    too_few = too_few_units(recording)
+    if too_few is not None:
+        raise DataError(too_few)
     if units < FEW_UNITS:
         warnings.append(f"only {units} units per session; the forecast shows what that costs")
     stored = int(np.median(cohort.stored_units("activity")[cohort.usable_populations(position)]))

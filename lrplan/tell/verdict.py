@@ -19,6 +19,7 @@ from lrplan.measure.design import Design
 from lrplan.measure.noise import NoiseEstimate
 from lrplan.measure.observe import observe, observe_cohort
 from lrplan.measure.recording import LEARNING, Recording
+from lrplan.measure.requirements import too_few_sessions
 from lrplan.measure.texts import design_line, ingest_lines, recording_line
 from lrplan.measure.trajectories import Features
 from lrplan.pictures import draw
@@ -289,11 +290,9 @@ def score(
     cohort = as_cohort(cohort)
     if position != "unknown" and position not in POSITIONS:
         raise UsageError(f"unknown position {position!r}; {nearest(position, POSITIONS)}")
-    if recording.sessions < 2:
-        raise DataError(
-            f"{recording.source} holds one session; a trajectory needs at least 2 sessions of the "
-            "same area over learning"
-        )
+    too_short = too_few_sessions(recording)
+    if too_short is not None:
+        raise DataError(too_short)
     if classifier is not None:
         check_classifier(classifier)
     cohort.refuse_lost_rules()

@@ -66,12 +66,20 @@ def test_every_option_reaches_the_reader_and_the_verdict(cli, scored, tiny_cohor
         *("--without", "z", "--position", "deep", "--noise", 0.2, "--units-table", "/u"),
         *("--signal", "s", "--intervals", "i", "--label", "l", "--align", "a"),
         *("--window", "0.1,0.6", "--checkpoint-by", "block:day", "--order", "given"),
+        *("--units", "q > 1", "--trials", "r", "--area", "V1", "--tracking", "c", "--relative"),
+        *("--trial-signal", "n"),
     )
     assert ran.code == 0, ran.err
     read, asked = scored["calls"]
     assert [p.name for p in read.pop("paths")] == ["a.nwb", "b.nwb"]
     assert read == {
-        "units": "/u",
+        "units": "q > 1",
+        "area": "V1",
+        "units_table": "/u",
+        "tracking": "c",
+        "trials": "r",
+        "trial_signal": "n",
+        "relative": True,
         "signal": "s",
         "intervals": "i",
         "label": "l",

@@ -9,7 +9,7 @@ from lrplan.nwb import inspect_nwb, read_nwb
 
 KEYS = {
     *("schema", "file", "sha256", "nwb_version", "session", "units", "roi_series", "intervals"),
-    *("chosen", "problems", "warnings"),
+    *("events", "tables", "signals", "chosen", "problems", "warnings"),
 }
 
 
@@ -32,7 +32,7 @@ def test_it_lists_what_is_there_and_what_would_be_read(build):
         "example": "a",
     }
     assert report["chosen"]["label"] == "stimulus_name"
-    assert report["chosen"]["sessions"] == ["7"] and report["problems"] == []
+    assert report["chosen"]["sessions"] == ["7"]
     assert any("one session" in w for w in report["warnings"])
 
 
@@ -115,10 +115,11 @@ def test_published_files(real, name, units, series, columns):
         assert report["intervals"] == [] and len(report["problems"]) == 1
     else:
         assert len(report["intervals"][0]["columns"]) == columns
-        assert report["problems"] == [] and report["chosen"]["label"] == "type"
+        assert report["chosen"]["label"] == "type"
+        assert any(f"has {units} units" in p for p in report["problems"])
 
 
-@pytest.mark.parametrize("path", [5, None, ["a.nwb"]])
+@pytest.mark.parametrize("path", [5, None, [], b"a.nwb", ["a.nwb", 5]])
 def test_what_is_no_path_is_said(path):
-    with pytest.raises(UsageError, match="path is"):
+    with pytest.raises(UsageError, match="paths is"):
         inspect_nwb(path)

@@ -168,11 +168,12 @@ def test_one_file_with_a_column_of_sessions(build, parts):
     assert recording.ingest["files"][0]["session_column"] == "session"
 
 
-def test_blocks_that_come_back_are_no_sessions_unless_named(build, parts):
-    trials = parts.trials(block=[1, 1, 2, 2, 1, 1, 2, 2, 1, 1])
+def test_blocks_that_come_back_are_no_sessions(build, parts):
+    trials = parts.trials(block=[1, 1, 2, 2, 1, 1, 2, 2, 1, 1], stage=[1] * 4 + [2] * 6)
     path = build(trials=trials)
-    refused(path, "one session", "checkpoint_by='block:COLUMN'", "block", min_sessions=2)
-    assert read_nwb(path, checkpoint_by="block:block").sessions == 2
+    refused(path, "one session", "checkpoint_by='block:stage' (", min_sessions=2)
+    refused(path, "block come back", "1, 2 stand in 5 runs", checkpoint_by="block:block")
+    assert read_nwb(path, checkpoint_by="block:stage").sessions == 2
 
 
 def test_units_are_aligned_by_tracking_id(build, parts):
@@ -273,7 +274,7 @@ def imaging_plane(file, location):
         (lambda f: electrodes(f, ["VISp"] * 3), "VISp"),
         (lambda f: electrodes(f, ["VISp", "VISl", "VISp"]), "unknown"),
         (lambda f: electrodes(f, ["VISp", "VISl", "VISp"], of_units=[0, 2]), "VISp"),
-        (lambda f: electrodes(f, ["VISp", "VISl"], of_units=[0, 7]), "VISp"),
+        (lambda f: electrodes(f, ["VISp", "VISl"], of_units=[0, 7]), "unknown"),
         (lambda f: electrodes(f, ["", "unknown"]), "unknown"),
         (lambda f: electrodes(f, ["VI\x1b[2JSp"]), "VI?[2JSp"),
         (lambda f: None, "unknown"),
@@ -642,8 +643,8 @@ def test_nothing_to_read(build, parts):
         parts.series(file, "processing/ophys/DfOverF/R", np.ones((220, 2)))
 
     path = build("5.nwb", both)
-    refused(path, "both", "units=/units", "signal=")
-    assert read_nwb(path, units="/units", min_sessions=1).kind == "spikes"
+    refused(path, "both", "units_table=/units", "signal=")
+    assert read_nwb(path, units_table="/units", min_sessions=1).kind == "spikes"
     assert read_nwb(path, signal="R", min_sessions=1).kind == "dff"
     refused(path, "no ROI series 'Q'", error=UsageError, signal="Q")
 
@@ -663,7 +664,7 @@ def test_no_trials_and_no_labels(build, parts):
     refused(build("6.nwb"), "no table of intervals", error=UsageError, intervals="nope")
     refused(build("7.nwb"), "window_s", error=UsageError, window_s=(1, 0))
     refused(build("8.nwb"), "no column of times", error=UsageError, align="nope")
-    refused(build("9.nwb"), "checkpoint_by", error=UsageError, checkpoint_by="trials:5")
+    refused(build("9.nwb"), "checkpoint_by", error=UsageError, checkpoint_by="trials:x")
 
 
 def test_one_session_is_no_trajectory(build):
