@@ -127,10 +127,11 @@ class Imaging(Modality):
         most=200,
     )
     rate_spread: float = setting(
-        1.0,
+        1.15,
         unit="1",
-        source="assumption: standard deviation over cells of the log rate, besides the network's "
-        "own. Log-normal after Mizuseki & Buzsaki, Cell Reports 2013",
+        source="assumption: standard deviation over cells of the log of evoked rates, the "
+        "network's own unevenness included. Log-normal after Mizuseki & Buzsaki, Cell Reports "
+        "2013",
         least=0,
         most=3,
     )
@@ -444,10 +445,21 @@ class Imaging(Modality):
         return _Cells(
             scale=log_normal(fixed.normal("scale"), self.scale_cv)
             * log_normal(drift, self.scale_drift),
-            rate=np.exp(self.rate_spread * fixed.normal("rate") - self.rate_spread**2 / 2),
+            rate=log_normal(fixed.normal("rate"), self._lacking_cv(course.first)),
             nu=np.exp(self.nu_spread * fixed.normal("nu")),
             neuropil=self.neuropil_error * fixed.normal("neuropil"),
         )
+
+    def _lacking_cv(self, first: np.ndarray) -> float:
+        """Return the coefficient of variation that makes rates over cells as uneven as asked.
+
+        Independent factors multiply their 1 + CV^2, which is exp(sd^2) of a log-normal number.
+        """
+        recorded = first[:, np.isfinite(first).all(axis=0)]
+        of_cells = np.maximum(recorded, 0).mean(axis=0, dtype=np.float64)
+        mean = of_cells.mean() if of_cells.size else 0.0
+        own = of_cells.var() / mean**2 if mean > 0 else 0.0
+        return float(np.sqrt(max(np.exp(self.rate_spread**2) / (1 + own) - 1, 0)))
 
     def _found(self, rates_hz: np.ndarray, course: Course) -> np.ndarray:
         """Return which cells (session, unit) of some rates are found, and still followed."""

@@ -195,6 +195,24 @@ def test_the_stated_share_of_cells_is_found_again():
     assert np.isfinite(means(modality, signal, 0, tracked=False)).all()
 
 
+def test_rates_are_as_uneven_as_asked():
+    """The spread over cells counts what the network's own responses spread."""
+    signal = activity(sessions=1, stimuli=4, units=40_000)
+    many = CLEAN | {"trials_per_stimulus": 100_000, "saturation": 1e6, "rate_hz": 5}
+    own = np.log1p(signal[0].mean(axis=0).var() / signal[0].mean() ** 2)
+    for spread, expected in ((0.0, own), (1.0, 1.0)):
+        found = means(make_modality("imaging", many | {"rate_spread": spread}), signal, 0)
+        of_cells = found[0].mean(axis=0).astype(np.float64)
+        assert np.log1p(of_cells.var() / of_cells.mean() ** 2) == pytest.approx(expected, rel=0.1)
+
+
+def test_a_cell_that_is_not_recorded_at_first_may_be_later():
+    signal = activity()
+    signal[0, :, 3] = np.nan
+    found = means(make_modality("imaging", CLEAN), signal, 0)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(signal))
+
+
 def test_quiet_cells_are_missed():
     signal = activity(sessions=1, stimuli=1, units=4000)
     settings = {"tracked_next": 1, "tracked_late": 1, "spontaneous_hz": 0, "rate_hz": 0.05}
