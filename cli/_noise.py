@@ -314,7 +314,7 @@ def both_line(told: Mapping[str, float], design: Design) -> str:
     """Return noise relative to both signals in one line."""
     words = {
         "within": "of the signal within units (how responses vary over stimuli)",
-        "relative": "of that over stimuli and units",
+        "relative": "of the signal over stimuli and units",
     }
     first = design.noise_reference
     other = "relative" if first == "within" else "within"

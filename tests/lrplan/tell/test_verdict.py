@@ -84,7 +84,9 @@ def test_noise_is_inferred_from_trials(separable, tmp_path):
     verdict = judge(separable, recording)
     assert (verdict.design.noise_reference, verdict.noise) == ("within", [verdict.noise[0]])
     assert verdict.design.noise == verdict.noise[0].noise[0] == found.noise[0]
-    assert f"{found.noise[0]:.2g} (" in verdict.summary()
+    assert f"Noise of the recording: {verdict.noise[0].line()}." in " ".join(
+        verdict.summary().split()
+    )
 
 
 def test_a_baseline_is_no_signal_and_labels_that_do_nothing_give_no_verdict(separable, tmp_path):
