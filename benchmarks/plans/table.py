@@ -130,7 +130,9 @@ def _outside(
     kept = [o for o in train.observables if o in own]
     alone = [t.with_observables(kept) for t in (train, test)]
     row = [together(t, THREE, "both") for t in alone]
-    told_of = {str(f): _told_of(work, alone[0], alone[1], f) for f in np.unique(test.label("family"))}
+    told_of = {
+        str(f): _told_of(work, alone[0], alone[1], f) for f in np.unique(test.label("family"))
+    }
     in_row = {str(f): _told_of(work, row[0], row[1], f) for f in np.unique(test.label("family"))}
     ways = {
         "one area": told_of,
