@@ -17,6 +17,7 @@ from lrplan import (
 )
 from lrplan.measure.modalities import Course, make_modality
 from lrplan.measure.observe import UNITS_SEEN, observe_cohort
+from lrplan.tell.unseen import technique_told
 
 IDEAL_SORTING = {"contamination": 0, "missed": 0, "spikes_to_sort": 0, "survival_days": 1e9}
 POISSON = {"shared_gain_sd": 0, "private_gain_sd": 0}
@@ -327,3 +328,13 @@ def test_a_recording_comes_back_from_its_files(separable, tmp_path):
                     **bad,
                 },
             )
+
+
+def test_a_forecast_says_what_it_assumes_and_how_many_units_are_seen(separable):
+    design = Design(units=30, modality="electrophysiology", settings={"median_hz": 2, "spread": 0})
+    found = observe_cohort(separable, design, rng=0, populations=range(4))
+    assumed, seen = technique_told(design, found)
+    assert "stands for 1 Hz, on a baseline of 1 Hz" in assumed
+    assert f"of 30 units {np.median(found.label(UNITS_SEEN)):.0f} are seen in every session" in seen
+    ideal = Design(units=30)
+    assert technique_told(ideal, observe_cohort(separable, ideal, rng=0, populations=[0])) == []

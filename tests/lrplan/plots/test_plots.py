@@ -84,3 +84,4 @@ def test_one_sheet_holds_all_three(results, tmp_path):
     title = figure.get_suptitle()
     assert f"{results[0].held_out['family']} on held-out families (a brain is one)" in title
     assert (tmp_path / "f.png").stat().st_size > 10_000
+    assert len(plot_forecast(*results[:2]).axes) == 3, "noise of its own has no panel"

@@ -21,7 +21,7 @@ SCHEDULES = (Schedule(), Schedule(sessions=3), Schedule(sessions=2, start=1))
         {"tracked": False},
         {"modality": "counts", "tracked": False},
         {"measure": ("paired", "weights"), "stimuli": 1, "observables": "standard-1"},
-        {"modality": "electrophysiology", "settings": {"days_between": 10, "matched": 0.9}},
+        {"modality": "electrophysiology", "settings": {"days_between": 5, "matched": 0.9}},
         {"noise_reference": "absolute", "scaling": "raw", "stimuli": 3, "position": "deep"},
     ],
 )
@@ -31,7 +31,7 @@ def test_each_combination_is_what_is_recorded_alone(separable, changes):
     units = (4, 9, 25)
     noise = (0.05 if design.modality == "counts" else 0.0, 0.2, 1.0)
     if design.modality == "electrophysiology":
-        units, noise = (12, 20, 40), (0.0,)
+        units, noise = (24, 32, 40), (0.0,)
     key = draw_key(np.random.default_rng(7))
     observed = observe_designs(
         separable,
