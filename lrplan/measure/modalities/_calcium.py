@@ -21,7 +21,7 @@ STEP = 0.954
 STEEPEST = 0.59
 """Largest time to peak that a double exponential can have, as a share of its half-decay time."""
 
-_CHEN = "Chen et al., Nature 2013 (supplementary table 3, as cited by others), in vivo"
+_CHEN = "times: Chen et al., Nature 2013 (as cited by others), in vivo; amplitude: assumption"
 _ZHANG = "Zhang et al., Nature 2023 (table of the authors' institute), neurons in culture"
 _DANA = "largest dF/F by Dana et al., Nature Methods 2019 (F_max / F_0 less 1, as cited by others)"
 _BEND = "largest dF/F from the slopes over 1 to 10 and 1 to 40 spikes in the same paper, by our fit"

@@ -106,8 +106,8 @@ class Imaging(Modality):
     amplitude: float = setting(
         0.0,
         unit="dF/F",
-        source="peak of one spike; 0: as in the indicator's paper, at high zoom or in culture; "
-        "less where many cells are imaged",
+        source="peak of one spike; 0: that of the indicator, at high zoom (for GCaMP6 an "
+        "assumption) or in culture; less where many cells are imaged",
         least=0,
         most=10,
     )

@@ -94,6 +94,13 @@ class SynapticImaging(Modality):
         """Image stacks of each session."""
         return self.repeats
 
+    def assumptions(self) -> list[str]:
+        """Say what a spine is taken for."""
+        return [
+            f"assumed: the volume of a spine stands for a positive weight, with a correlation of "
+            f"{self.size_correlation:g} of their logarithms; negative weights are never seen"
+        ]
+
     def trials(
         self,
         signal: np.ndarray,
