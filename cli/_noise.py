@@ -215,6 +215,26 @@ def _named(asked: Asked, option: str) -> str:
     return asked.reference
 
 
+def refuse_noise(asked: Asked, modality: str) -> None:
+    """Refuse to be told the noise of a modality whose noise follows from its settings.
+
+    Raises
+    ------
+    UsageError
+        If an option says it, or what it is relative to.
+    """
+    told = [option for option in asked.given if option != "--nu"]
+    # That --nu has no reference is said where the two are put together.
+    if asked.reference is not None and not asked.given:
+        told.append("--noise-reference")
+    if told:
+        raise UsageError(
+            f"{' and '.join(told)}: the noise of the modality {modality!r} follows from its "
+            "settings; leave the option out and change those by --set NAME=VALUE (`lrplan list "
+            "modalities` shows them)"
+        )
+
+
 def trials_settings(trials: int | None, modality: str) -> dict[str, int]:
     """Return a number of trials as the settings of a modality that are numbers of trials."""
     if trials is None:
@@ -240,12 +260,18 @@ def check_trials(asked: Asked, modality: str, *, idle: bool) -> None:
         If nothing does.
     """
     from lrplan.arguments import positive_int
+    from lrplan.measure.modalities import modalities
 
     if asked.trials is None:
         return
     positive_int(asked.trials, "trials")
     if trials_settings(asked.trials, modality):
         return
+    if modalities.get(modality).takes_noise == "none":
+        raise UsageError(
+            f"--trials is {asked.trials}, but the modality {modality!r} has no trials; leave "
+            "--trials out, and see `lrplan list modalities` for its settings"
+        )
     if idle and not {"--snr", "--dprime", NOISE_FROM} & set(asked.given):
         [option] = asked.given or ["--noise"]
         raise UsageError(

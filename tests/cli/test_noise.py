@@ -130,6 +130,27 @@ def test_a_pilot_that_tells_nothing_is_refused(design, tmp_path):
         (("--nu", 2, "--modality", "imaging", "--set", "nu=3"), "say the same"),
         (("--nu", 2, "--modality", "imaging", "--noise-reference", "within"), "in % per sqrt(Hz)"),
         (("--dprime", 1, "--trials", 5, "--modality", "imaging"), "follows from its settings"),
+        (("--noise", 0, "--modality", "imaging"), "--noise: the noise of the modality 'imaging'"),
+        (("--noise-reference", "within", "--modality", "imaging"), "--noise-reference: the noise"),
+        (
+            ("--trials", 5, "--modality", "synaptic_imaging", "--measure", "weights"),
+            "has no trials",
+        ),
+        (("--preset", "spine-imaging", "--sessions", 3, "--trials", 5), "has no trials"),
+        (
+            (
+                *("--preset", "two-photon-6f", "--sessions", 3, "--modality", "ideal"),
+                *("--noise", 0.2, "--trials", 5),
+            ),
+            "--noise is of the mean over all trials",
+        ),
+        (
+            (
+                *("--preset", "two-photon-6f", "--sessions", 3, "--modality", "ideal"),
+                *("--noise-reference", "relative"),
+            ),
+            "the noise of the preset two-photon-6f, 0.55, is of 'within'",
+        ),
         (("--noise-reference", "inside"), "unknown noise_reference 'inside'"),
         (("--measure", "weights", "--noise-reference", "within"), "weights have no stimuli"),
         (("--preset", "neuropixel"), "nearest: neuropixels1-acute"),
