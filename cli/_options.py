@@ -320,7 +320,7 @@ Without = Annotated[
 NoiseOfRecording = Annotated[
     float | None,
     typer.Option(
-        parser=number,
+        parser=noise_sd,
         metavar="SD",
         help="Noise of one response, as a fraction of the signal within units (how responses vary "
         "over stimuli).",

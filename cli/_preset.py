@@ -133,12 +133,15 @@ def plan(
         noise = _preset_noise(preset, asked)
     if not written:
         _noise.check_trials(asked, modality, idle=own is None or not of_preset)
-        settings |= _noise.trials_settings(asked.trials, modality)
-    twice = sorted(set(said.settings) & set(given))
+    of_trials = _noise.trials_settings(asked.trials, modality)
+    told = dict.fromkeys(of_trials, "--trials") | {name: f"--{name}" for name in said.settings}
+    twice = sorted(set(told) & set(given))
     if twice:
-        raise UsageError(f"--{twice[0]} and --set {twice[0]} say the same; give one of them")
-    settings |= said.settings | dict(given)
-    trials = own if asked.trials is None else asked.trials
+        raise UsageError(f"{told[twice[0]]} and --set {twice[0]} say the same; give one of them")
+    settings |= of_trials | said.settings | dict(given)
+    # A number of trials that --set names is that of the modality, whatever the preset has.
+    named = set(_noise.TRIALS_SETTINGS) & set(given)
+    trials = own if asked.trials is None and not named else asked.trials
     return Planned(values, noise, settings, trials, said.estimate, notes)
 
 

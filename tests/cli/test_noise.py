@@ -128,6 +128,10 @@ def test_a_pilot_that_tells_nothing_is_refused(design, tmp_path):
         (("--label", "x"), "none is given"),
         (("--nu", 2), "--nu is a setting of imaging, not of the modality 'ideal'"),
         (("--nu", 2, "--modality", "imaging", "--set", "nu=3"), "say the same"),
+        (
+            ("--trials", 9, "--modality", "imaging", "--set", "trials_per_stimulus=3"),
+            "--trials and --set trials_per_stimulus say the same",
+        ),
         (("--nu", 2, "--modality", "imaging", "--noise-reference", "within"), "in % per sqrt(Hz)"),
         (("--dprime", 1, "--trials", 5, "--modality", "imaging"), "follows from its settings"),
         (("--noise", 0, "--modality", "imaging"), "--noise: the noise of the modality 'imaging'"),
@@ -244,5 +248,8 @@ def test_record_converts_with_the_trials_that_it_writes(cli, tiny_cohort_path, t
     made = record("c", "--preset", "two-photon-6f", "--trials", 3)
     assert (made["modality"], made["noise"]) == ("imaging", None)
     assert made["settings"]["indicator"] == "GCaMP6f"
+    assert made["settings"]["trials_per_stimulus"] == 3
     read = read_nwb(made["files"])
     assert (read.kind, read.data.sizes["trial"]) == ("dff", 3)
+    made = record("d", "--preset", "two-photon-6f", "--set", "trials_per_stimulus=4")
+    assert read_nwb(made["files"]).data.sizes["trial"] == 4
