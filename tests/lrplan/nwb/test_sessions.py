@@ -22,6 +22,15 @@ def trains(seed, units=2):
     return [np.sort(rng.uniform(1, 20, 80)) for _ in range(units)]
 
 
+def tuned(seed, units=12):
+    """Trains of units that fire more in trials of the first stimulus, for `parts.trials`."""
+    rng = np.random.default_rng(seed)
+    return [
+        np.sort(np.concatenate([train, *(t + rng.uniform(0, 1, 12) for t in range(1, 20, 4))]))
+        for train in trains(seed, units)
+    ]
+
+
 def refused(paths, *words, **options):
     with pytest.raises(DataError) as caught:
         read_nwb(paths, **options)
@@ -214,6 +223,8 @@ def test_cells_that_all_sessions_share_are_used_as_tracked(build):
     np.testing.assert_array_equal(recording.data["activity"].values[0, 1], alone[:, 10::-1])
     apart = read_nwb(files, tracking="none")
     assert not apart.tracked and apart.units_per_session == [12, 12, 13]
+    assert read_nwb(files[0], checkpoint_by="trials:4").tracked
+    assert not read_nwb(files[0], checkpoint_by="trials:4", tracking="none").tracked
 
 
 def test_too_few_shared_cells_are_not_tracked(build):
@@ -250,7 +261,7 @@ def test_identities_that_cannot_be_used_are_said(build):
 
 
 def test_inspect_of_several_files_says_what_they_are_together(build):
-    files = [build(f"{n}.nwb", start=day(n), spikes=trains(n, 12)) for n in (1, 2)]
+    files = [build(f"{n}.nwb", start=day(n), spikes=tuned(n)) for n in (1, 2)]
     report = inspect_nwb(files)
     assert [f["file"] for f in report["files"]] == ["1.nwb", "2.nwb"]
     assert report["problems"] == [] and report["together"]["sessions"] == ["1", "2"]
@@ -261,7 +272,7 @@ def test_inspect_of_several_files_says_what_they_are_together(build):
 
 def test_inspect_takes_the_options_of_score_and_shares_its_requirements(build, parts):
     trials = parts.trials(stimulus_name=None, odour_pair=LABELS)
-    path = build(trials=trials, spikes=trains(0, 12), units={"q": [1] * 9 + [0] * 3})
+    path = build(trials=trials, spikes=tuned(0), units={"q": [1] * 9 + [0] * 3})
     assert "name one with label=" in inspect_nwb(path)["problems"][0]
     report = inspect_nwb(path, label="odour_pair")
     assert report["problems"] == [] and report["chosen"]["units"] == [12]
