@@ -11,6 +11,7 @@ from lrplan.measure.recording import join
 from lrplan.nwb import inspect_nwb, read_nwb
 
 LABELS = ["a", "b"] * 5
+STARTS = np.arange(10) * 2.0 + 1
 
 
 def day(n):
@@ -22,13 +23,13 @@ def trains(seed, units=2):
     return [np.sort(rng.uniform(1, 20, 80)) for _ in range(units)]
 
 
-def tuned(seed, units=12):
-    """Trains of units that fire more in trials of the first stimulus, for `parts.trials`."""
-    rng = np.random.default_rng(seed)
-    return [
-        np.sort(np.concatenate([train, *(t + rng.uniform(0, 1, 12) for t in range(1, 20, 4))]))
-        for train in trains(seed, units)
-    ]
+def tuned(seed, units=2):
+    """Return spikes of which each unit has more to one label."""
+    every = trains(seed, units)
+    for i, train in enumerate(every):
+        own = STARTS[i % 2 :: 2]
+        every[i] = np.sort(np.concatenate([train, *(own + t for t in np.linspace(0.1, 0.4, 12))]))
+    return every
 
 
 def refused(paths, *words, **options):
@@ -261,7 +262,7 @@ def test_identities_that_cannot_be_used_are_said(build):
 
 
 def test_inspect_of_several_files_says_what_they_are_together(build):
-    files = [build(f"{n}.nwb", start=day(n), spikes=tuned(n)) for n in (1, 2)]
+    files = [build(f"{n}.nwb", start=day(n), spikes=tuned(n, 12)) for n in (1, 2)]
     report = inspect_nwb(files)
     assert [f["file"] for f in report["files"]] == ["1.nwb", "2.nwb"]
     assert report["problems"] == [] and report["together"]["sessions"] == ["1", "2"]
@@ -272,7 +273,7 @@ def test_inspect_of_several_files_says_what_they_are_together(build):
 
 def test_inspect_takes_the_options_of_score_and_shares_its_requirements(build, parts):
     trials = parts.trials(stimulus_name=None, odour_pair=LABELS)
-    path = build(trials=trials, spikes=tuned(0), units={"q": [1] * 9 + [0] * 3})
+    path = build(trials=trials, spikes=tuned(0, 12), units={"q": [1] * 9 + [0] * 3})
     assert "name one with label=" in inspect_nwb(path)["problems"][0]
     report = inspect_nwb(path, label="odour_pair")
     assert report["problems"] == [] and report["chosen"]["units"] == [12]
