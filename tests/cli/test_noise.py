@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 
@@ -105,6 +106,22 @@ def test_a_pilot_that_tells_nothing_is_refused(design, tmp_path):
         ran, made = design("--noise-from", *files)
         assert (ran.code, ran.out, made) == (3, "", None)
         assert said in ran.err
+
+
+def test_a_pilot_that_needs_other_options_is_read_in_python(design, tmp_path):
+    rng = np.random.default_rng(0)
+    [path] = write_nwb(
+        rng.random((1, 6, 30)), tmp_path / "a", noise_sd=0.1, kind="dff", trials=4, rng=rng
+    )
+    with h5py.File(path, "r+") as file:
+        found = []
+        file.visititems(
+            lambda n, g: found.append(n) if isinstance(g, h5py.Group) and "rois" in g else None
+        )
+        file.copy(found[0], f"{found[0]}2")
+    ran, made = design("--noise-from", path)
+    assert (ran.code, ran.out, made, ran.err.count("\n")) == (3, "", None, 1)
+    assert "only `lrplan score` takes --signal: here choose by lrplan.read_nwb" in ran.err
 
 
 @pytest.mark.parametrize(
