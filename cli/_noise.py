@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from typer.core import TyperCommand
 
 from lrplan.cli import _options
-from lrplan.errors import UsageError
+from lrplan.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from lrplan.measure.design import Design
     from lrplan.measure.noise import NoiseEstimate
 
 NOISE_FROM = "--noise-from"
+READING = ("--label", "--align", "--window")
+"""Options that say how a pilot recording is read."""
 TRIALS_SETTINGS = ("trials_per_stimulus", "trials_per_target", "control_trials")
 """What modalities whose noise follows from their settings call their numbers of trials."""
 
@@ -215,6 +218,26 @@ def _named(asked: Asked, option: str) -> str:
     return asked.reference
 
 
+def refuse_noise(asked: Asked, modality: str) -> None:
+    """Refuse to be told the noise of a modality whose noise follows from its settings.
+
+    Raises
+    ------
+    UsageError
+        If an option says it, or what it is relative to.
+    """
+    told = [option for option in asked.given if option != "--nu"]
+    # That --nu has no reference is said where the two are put together.
+    if asked.reference is not None and not asked.given:
+        told.append("--noise-reference")
+    if told:
+        raise UsageError(
+            f"{' and '.join(told)}: the noise of the modality {modality!r} follows from its "
+            "settings; leave the option out and change those by --set NAME=VALUE (`lrplan list "
+            "modalities` shows them)"
+        )
+
+
 def trials_settings(trials: int | None, modality: str) -> dict[str, int]:
     """Return a number of trials as the settings of a modality that are numbers of trials."""
     if trials is None:
@@ -240,12 +263,18 @@ def check_trials(asked: Asked, modality: str, *, idle: bool) -> None:
         If nothing does.
     """
     from lrplan.arguments import positive_int
+    from lrplan.measure.modalities import modalities
 
     if asked.trials is None:
         return
     positive_int(asked.trials, "trials")
     if trials_settings(asked.trials, modality):
         return
+    if modalities.get(modality).takes_noise == "none":
+        raise UsageError(
+            f"--trials is {asked.trials}, but the modality {modality!r} has no trials; leave "
+            "--trials out, and see `lrplan list modalities` for its settings"
+        )
     if idle and not {"--snr", "--dprime", NOISE_FROM} & set(asked.given):
         [option] = asked.given or ["--noise"]
         raise UsageError(
@@ -281,13 +310,16 @@ def _of_pilot(asked: Asked, modality: str, settings: dict[str, Any], seed: int) 
     from lrplan.measure.design import RELATIVE, WITHIN
     from lrplan.measure.noise import estimate_noise, refuse_without_signal
 
-    recording = read_nwb(
-        asked.files,
-        label=asked.label,
-        align=asked.align,
-        window_s=_options.window(asked.window),
-        min_sessions=1,
-    )
+    try:
+        recording = read_nwb(
+            asked.files,
+            label=asked.label,
+            align=asked.align,
+            window_s=_options.window(asked.window),
+            min_sessions=1,
+        )
+    except DataError as error:
+        raise _with_python(error) from None
     estimates = estimate_noise(recording, rng=seed)
     refuse_without_signal(recording, estimates)
     [estimate] = estimates
@@ -308,6 +340,18 @@ def _of_pilot(asked: Asked, modality: str, settings: dict[str, Any], seed: int) 
             "does so, that of 'ideal' does not"
         )
     return Said({"noise": noise, "noise_reference": reference}, settings, estimate, notes)
+
+
+def _with_python(error: DataError) -> DataError:
+    """Say how a pilot is read whose message names options that the command does not have."""
+    lacking = set(re.findall(r"--[a-z][a-z-]+", str(error))) - set(READING)
+    if not lacking:
+        return error
+    return DataError(
+        f"{error}; only `lrplan score` takes {' and '.join(sorted(lacking))}: here choose by "
+        "lrplan.read_nwb in Python, and say what lrplan.measure.noise.estimate_noise finds with "
+        "--noise"
+    )
 
 
 def both_line(told: Mapping[str, float], design: Design) -> str:

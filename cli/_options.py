@@ -137,7 +137,7 @@ NoiseReference = Annotated[
         metavar="relative|within|absolute",
         help="What noise refers to: the signal over stimuli and units (relative), that over "
         "stimuli within units (as d' and reliability of tuning do), or the network's own unit.",
-        show_default="relative; within for --dprime and --noise-from",
+        show_default="relative; within for --dprime and --noise-from; that of a preset's noise",
     ),
 ]
 Snr = Annotated[
@@ -320,7 +320,7 @@ Without = Annotated[
 NoiseOfRecording = Annotated[
     float | None,
     typer.Option(
-        parser=number,
+        parser=noise_sd,
         metavar="SD",
         help="Noise of one response, as a fraction of the signal within units (how responses vary "
         "over stimuli).",

@@ -110,6 +110,9 @@ def plan(
     from lrplan.measure.modalities import make_modality, modalities, settings_of
 
     technique = modalities.get(modality)
+    own_noise = technique.takes_noise == "none"
+    if own_noise:
+        _noise.refuse_noise(asked, modality)
     known = settings_of(technique)
     own = None if preset is None else preset.value("trials")
     usual = make_modality(modality).written_trials if written and own is None else own
@@ -125,16 +128,38 @@ def plan(
         notes.append(
             f"the modality is {modality}, so what the preset sets of {preset.modality} is left out"
         )
-    if preset is not None and technique.takes_noise != "none" and not asked.given:
-        more = 1.0 if asked.trials is None or own is None else (own / asked.trials) ** 0.5
-        noise = {"noise_reference": preset.noise_reference, **noise}
-        noise["noise"] = preset.value("noise") * more
+    of_preset = preset is not None and not own_noise and not asked.given
+    if preset is not None and of_preset:
+        noise = _preset_noise(preset, asked)
     if not written:
-        _noise.check_trials(asked, modality, idle=preset is None)
-        settings |= _noise.trials_settings(asked.trials, modality)
-    twice = sorted(set(said.settings) & set(given))
+        _noise.check_trials(asked, modality, idle=own is None or not of_preset)
+    of_trials = _noise.trials_settings(asked.trials, modality)
+    told = dict.fromkeys(of_trials, "--trials") | {name: f"--{name}" for name in said.settings}
+    twice = sorted(set(told) & set(given))
     if twice:
-        raise UsageError(f"--{twice[0]} and --set {twice[0]} say the same; give one of them")
-    settings |= said.settings | dict(given)
-    trials = own if asked.trials is None else asked.trials
+        raise UsageError(f"{told[twice[0]]} and --set {twice[0]} say the same; give one of them")
+    settings |= of_trials | said.settings | dict(given)
+    # A number of trials that --set names is that of the modality, whatever the preset has.
+    named = set(_noise.TRIALS_SETTINGS) & set(given)
+    trials = own if asked.trials is None and not named else asked.trials
     return Planned(values, noise, settings, trials, said.estimate, notes)
+
+
+def _preset_noise(preset: Preset, asked: _noise.Asked) -> dict[str, Any]:
+    """Return the noise of a preset, for as many trials as are asked, and what it is relative to.
+
+    Raises
+    ------
+    UsageError
+        If the user names another reference: a number of one is none of another.
+    """
+    noise, reference = preset.value("noise"), preset.noise_reference
+    if asked.reference not in (None, reference):
+        raise UsageError(
+            f"--noise-reference is {asked.reference!r}, but the noise of the preset {preset.name}, "
+            f"{noise:g}, is of {reference!r}; leave --noise-reference out, or say the noise with "
+            "--noise"
+        )
+    own = preset.value("trials")
+    more = 1.0 if asked.trials is None or own is None else (own / asked.trials) ** 0.5
+    return {"noise": noise * more, "noise_reference": reference}

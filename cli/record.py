@@ -62,7 +62,7 @@ def record(
             parser=_options.whole,
             metavar="N",
             help="Trials of each stimulus in each session.",
-            show_default="the modality's, or 10",
+            show_default="that of the preset or modality, or 10",
         ),
     ] = None,
     tracked: _options.Tracked = True,

@@ -66,7 +66,9 @@ class Condition:
         return list(dict.fromkeys(self.aliases.get(n, n) for n in names))
 
     def holds(self, column: Column) -> np.ndarray:
-        """Return for which rows it holds. A row without a value meets no comparison.
+        """Return for which rows it holds.
+
+        A row without a value meets no comparison, so that `not` of one holds for it.
 
         Raises
         ------

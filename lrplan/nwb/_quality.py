@@ -10,7 +10,7 @@ import numpy as np
 
 from lrplan.nwb._hdf5 import attribute, member
 from lrplan.nwb._tables import Table, as_labels
-from lrplan.nwb._text import clean, folded, listed, quoted
+from lrplan.nwb._text import clean, folded, listed, quoted, shell_word
 
 # Curators' words for single units and cells, and for the rest (Kilosort, phy, DANDI 000006).
 _GOOD = {"good", "excellent", "single", "single_unit", "su", "sua", "accepted", "accept", "cell"}
@@ -74,13 +74,14 @@ def quality_warnings(table: Table, noun: str) -> list[str]:
         if q.condition is None:
             told = f"a column {clean(q.name, 60)} ({q.values})"
             told += f", described as {q.about!r}" if q.about else ""
-            how = f"keep some with units= (--units '{clean(quoted(q.name), 60)} == VALUE')"
+            condition = shell_word(f"{clean(quoted(q.name), 60)} == VALUE")
+            how = f"keep some with units= (--units {condition})"
         else:
             told = (
                 f"a column {clean(q.name, 60)}: {q.passing} of {table.rows} meet {q.condition} "
                 f"({q.values})"
             )
-            how = f"keep those with units= (--units '{q.condition}')"
+            how = f"keep those with units= (--units {shell_word(q.condition)})"
         out.append(f"the {noun} of {clean(table.path)} have {told}; all were used; {how}")
     return out
 

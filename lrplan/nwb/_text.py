@@ -60,6 +60,11 @@ def folded(name: str) -> str:
     return re.sub(r"[\s\-_]+", "_", apart.lower())
 
 
+def shell_word(text: str) -> str:
+    """Return text from a file as one word of a command line that a user may copy."""
+    return "'" + text.replace("'", "'\"'\"'") + "'"
+
+
 def quoted(name: str) -> str:
     """Return a column's name as a condition takes it: in backticks unless it is one word."""
     return name if name.isidentifier() else f"`{name}`"

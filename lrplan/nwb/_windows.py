@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def _note_whole_trials(lengths: np.ndarray, events: list[str], warnings: list[st
         how = "window_s=0.5 (--window 0,0.5)"
         if events:
             column = clean(events[0], 60)
-            how = f"align={column}, window_s=0.5 (--align {column} --window 0,0.5)"
+            how = f"align={column}, window_s=0.5 (--align {shlex.quote(column)} --window 0,0.5)"
         warnings.append(
             f"trials last {short:.4g} to {long:.4g} s, and a response is the mean over the whole "
             "trial, which is hardly the response to a stimulus; take a window after the stimulus, "

@@ -27,6 +27,7 @@ from lrplan.nwb._file import FileContent, Session
 from lrplan.nwb._groups import read_sessions
 from lrplan.nwb._options import make_options
 from lrplan.nwb._order import ORDERS, ordered, spacing
+from lrplan.nwb._rows import UNTRACKED
 from lrplan.nwb._text import clean, listed, natural_key, size_text
 from lrplan.registry import nearest
 
@@ -185,7 +186,7 @@ def read_nwb(
         raise DataError(_too_few(contents, len(sessions), min_sessions, len(given)))
     warnings += _file_warnings(contents)
     stimuli = _common_stimuli(sessions, names, warnings)
-    tracked, places, ids = _places(contents, sessions, warnings)
+    tracked, places, ids = _places(contents, sessions, warnings, tracking)
     _note_few_trials(sessions, stimuli, warnings)
     variables = _stack(sessions, stimuli, places, warnings)
     subjects = [c.metadata.subject for c in contents]
@@ -328,7 +329,10 @@ def _odd_session(sessions: list[Session], names: list[str]) -> str:
 
 
 def _places(
-    contents: list[FileContent], sessions: list[Session], warnings: list[str]
+    contents: list[FileContent],
+    sessions: list[Session],
+    warnings: list[str],
+    tracking: str | None,
 ) -> tuple[bool, list[np.ndarray], list[str] | None]:
     """Return whether units are the same in all sessions, and the place of each session's units.
 
@@ -336,6 +340,8 @@ def _places(
     """
     ids = [s.ids for s in sessions]
     untracked = [np.arange(s.mean.shape[1]) for s in sessions]
+    if tracking == UNTRACKED:
+        return False, untracked, None
     if len(contents) == 1:
         first = ids[0]
         whole = first is not None and None not in first

@@ -94,6 +94,7 @@ def test_subjects_of_a_side_are_animals(cli, compared, recorded, others, tiny_co
         (("a.nwb", "--", "b.nwb", "--tell", "rules"), "nearest: rule"),
         (("a.nwb", "--", "b.nwb", "--level", "2"), "level is 2"),
         (("a.nwb", "--", "b.nwb", "--noise", "-1"), "noise is -1"),
+        (("a.nwb", "--", "b.nwb", "--noise", "10%"), "say 0.1"),
         (("a.nwb", "--", "b.nwb", "--window", "x"), "--window is 'x'"),
         ((), "see `lrplan compare --help`"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 
@@ -107,6 +108,22 @@ def test_a_pilot_that_tells_nothing_is_refused(design, tmp_path):
         assert said in ran.err
 
 
+def test_a_pilot_that_needs_other_options_is_read_in_python(design, tmp_path):
+    rng = np.random.default_rng(0)
+    [path] = write_nwb(
+        rng.random((1, 6, 30)), tmp_path / "a", noise_sd=0.1, kind="dff", trials=4, rng=rng
+    )
+    with h5py.File(path, "r+") as file:
+        found = []
+        file.visititems(
+            lambda n, g: found.append(n) if isinstance(g, h5py.Group) and "rois" in g else None
+        )
+        file.copy(found[0], f"{found[0]}2")
+    ran, made = design("--noise-from", path)
+    assert (ran.code, ran.out, made, ran.err.count("\n")) == (3, "", None, 1)
+    assert "only `lrplan score` takes --signal: here choose by lrplan.read_nwb" in ran.err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -128,8 +145,33 @@ def test_a_pilot_that_tells_nothing_is_refused(design, tmp_path):
         (("--label", "x"), "none is given"),
         (("--nu", 2), "--nu is a setting of imaging, not of the modality 'ideal'"),
         (("--nu", 2, "--modality", "imaging", "--set", "nu=3"), "say the same"),
+        (
+            ("--trials", 9, "--modality", "imaging", "--set", "trials_per_stimulus=3"),
+            "--trials and --set trials_per_stimulus say the same",
+        ),
         (("--nu", 2, "--modality", "imaging", "--noise-reference", "within"), "in % per sqrt(Hz)"),
         (("--dprime", 1, "--trials", 5, "--modality", "imaging"), "follows from its settings"),
+        (("--noise", 0, "--modality", "imaging"), "--noise: the noise of the modality 'imaging'"),
+        (("--noise-reference", "within", "--modality", "imaging"), "--noise-reference: the noise"),
+        (
+            ("--trials", 5, "--modality", "synaptic_imaging", "--measure", "weights"),
+            "has no trials",
+        ),
+        (("--preset", "spine-imaging", "--sessions", 3, "--trials", 5), "has no trials"),
+        (
+            (
+                *("--preset", "two-photon-6f", "--sessions", 3, "--modality", "ideal"),
+                *("--noise", 0.2, "--trials", 5),
+            ),
+            "--noise is of the mean over all trials",
+        ),
+        (
+            (
+                *("--preset", "two-photon-6f", "--sessions", 3, "--modality", "ideal"),
+                *("--noise-reference", "relative"),
+            ),
+            "the noise of the preset two-photon-6f, 0.55, is of 'within'",
+        ),
         (("--noise-reference", "inside"), "unknown noise_reference 'inside'"),
         (("--measure", "weights", "--noise-reference", "within"), "weights have no stimuli"),
         (("--preset", "neuropixel"), "nearest: neuropixels1-acute"),
@@ -223,5 +265,8 @@ def test_record_converts_with_the_trials_that_it_writes(cli, tiny_cohort_path, t
     made = record("c", "--preset", "two-photon-6f", "--trials", 3)
     assert (made["modality"], made["noise"]) == ("imaging", None)
     assert made["settings"]["indicator"] == "GCaMP6f"
+    assert made["settings"]["trials_per_stimulus"] == 3
     read = read_nwb(made["files"])
     assert (read.kind, read.data.sizes["trial"]) == ("dff", 3)
+    made = record("d", "--preset", "two-photon-6f", "--set", "trials_per_stimulus=4")
+    assert read_nwb(made["files"]).data.sizes["trial"] == 4

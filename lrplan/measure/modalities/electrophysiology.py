@@ -123,8 +123,9 @@ class Electrophysiology(Modality):
     contamination: float = setting(
         0.08,
         unit="1",
-        source="assumption: mean share of false spikes, beta-distributed over units. Medians of "
-        "public data sets are 0.03 to 0.5 (Vincent & Economo 2024)",
+        source="assumption: mean share of false spikes, beta-distributed over units, of which none "
+        "has more than 0.5; that lowers a mean of 0.5 to 0.38. Medians of public data sets are "
+        "0.03 to 0.5 (Vincent & Economo 2024)",
         least=0,
         most=MOST_FALSE,
     )

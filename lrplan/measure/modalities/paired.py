@@ -119,9 +119,7 @@ class Paired(Modality):
     def variance(self, measured: np.ndarray, *, noise_sd: float, course: Course) -> np.ndarray:
         """Return that of stimulated and of control trials together, for each read cell."""
         of_mean = (1 / self.trials_per_target + 1 / self.control_trials) * self._sd(course) ** 2
-        post = self._post(measured.shape, course)
-        shape = (*post.shape[:-1], 1)
-        return np.asarray(of_mean * post, dtype=np.float32).reshape(shape)
+        return np.asarray(of_mean * self._post(measured.shape, course), dtype=np.float32)
 
     def _sd(self, course: Course) -> float:
         """Return the standard deviation of a response over trials, in the unit of effects."""

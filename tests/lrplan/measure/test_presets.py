@@ -6,7 +6,7 @@ import pytest
 
 from lrplan import Design, Schedule, UsageError
 from lrplan.measure.modalities import modalities, settings_of
-from lrplan.measure.presets import WITHOUT_STIMULI, get_preset, presets
+from lrplan.measure.presets import get_preset, presets
 
 
 @pytest.mark.parametrize("name", presets())
@@ -47,4 +47,3 @@ def test_days_between_sessions_become_days_between_checkpoints():
 def test_an_unknown_preset_names_the_nearest():
     with pytest.raises(UsageError, match="nearest: utah-array"):
         get_preset("utah")
-    assert "trials" in WITHOUT_STIMULI

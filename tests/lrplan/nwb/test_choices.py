@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import h5py
 import numpy as np
 import pytest
@@ -452,3 +454,11 @@ def test_lists_of_texts_are_joined(build, parts):
 
     with h5py.File(build(change=add)) as file:
         assert Table(file["intervals/epochs"]).texts("tags") == ["run, day 1"]
+
+
+def test_a_name_from_a_file_stays_one_word_of_the_command_that_is_offered(build):
+    path = build(units={"it's; true #": ["good", "mua"]})
+    [told] = [w for w in read_nwb(path, min_sessions=1).ingest["warnings"] if "--units" in w]
+    offered = told[told.index("(--units ") + 1 : -1]
+    assert shlex.split(offered) == ["--units", '`it\'s; true #` == "good"']
+    assert read_nwb(path, min_sessions=1, units=shlex.split(offered)[1]).units_per_session == [1]

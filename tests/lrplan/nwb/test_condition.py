@@ -46,6 +46,8 @@ def column(name, place):
         ("snr > -1", [0, 1, 2]),
         ("block in [2, 3]", [2, 3]),
         ("snr", [0, 1, 2]),
+        ("not snr > 1", [0, 3]),
+        ("not quality == 'mua'", [0, 2, 3]),
     ],
 )
 def test_a_condition_holds_for_rows(text, rows):

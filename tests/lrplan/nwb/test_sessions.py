@@ -224,6 +224,8 @@ def test_cells_that_all_sessions_share_are_used_as_tracked(build):
     np.testing.assert_array_equal(recording.data["activity"].values[0, 1], alone[:, 10::-1])
     apart = read_nwb(files, tracking="none")
     assert not apart.tracked and apart.units_per_session == [12, 12, 13]
+    assert read_nwb(files[0], checkpoint_by="trials:4").tracked
+    assert not read_nwb(files[0], checkpoint_by="trials:4", tracking="none").tracked
 
 
 def test_too_few_shared_cells_are_not_tracked(build):
