@@ -22,6 +22,7 @@ def others(process, tiny_cohort_path, tmp_path_factory):
     return sorted(out.glob("*.nwb"))
 
 
+@pytest.mark.slow
 def test_two_sides_are_compared_as_a_process(process, recorded, others, tiny_cohort_path):
     ran = process(
         *("compare", *recorded, "--", *others, "--cohort", tiny_cohort_path),

@@ -63,6 +63,7 @@ def test_a_table_of_angles_is_named(cli, recipe, tmp_path):
     assert f"{out}.angles.csv: how well errors align" in ran.err
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(process, tmp_path):
     recipe = tmp_path / "many.toml"
     seeds = ", ".join(map(str, range(20)))

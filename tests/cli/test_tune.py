@@ -56,6 +56,7 @@ def test_a_search_writes_a_recipe_that_simulate_takes(process, cli, recipe, tmp_
     assert planned.json()["organisms"] == 2
 
 
+@pytest.mark.slow
 def test_what_is_found_depends_neither_on_workers_nor_on_a_kill(process, recipe, tmp_path):
     recipe.write_text(SMALL.replace("rungs = 2", "rungs = 1"))
     tables = []

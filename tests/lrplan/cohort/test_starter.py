@@ -63,6 +63,7 @@ def test_every_population_is_whole(starter):
     assert (positions == ["early", "middle", "deep"]).all()
 
 
+@pytest.mark.slow
 def test_activity_tells_rules_apart_better_than_chance(starter):
     design = Design(units=300, noise=0.1, schedule=Schedule(sessions=7))
     light = calibrated_forest({"max_features": ["sqrt"], "trees": [50]})

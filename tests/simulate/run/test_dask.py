@@ -97,6 +97,7 @@ def here(several, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_killed_workers_and_schedulers_lose_nothing_and_double_nothing(
     several, here, cluster, tmp_path, assert_same_cohort
 ):
