@@ -52,6 +52,10 @@ TOGETHER_VALUES, TOGETHER_MOST = 160_000, 16
 """How many values, and of how many populations at most, are taken together."""
 
 
+class TooFewSeen(DataError):
+    """Of the units that a technique is given it sees fewer than the observables need."""
+
+
 @dataclass(frozen=True)
 class _Chosen:
     """A family of a measure, and which of its observables are taken."""
@@ -477,7 +481,7 @@ class Observed:
 
         Raises
         ------
-        DataError
+        TooFewSeen
             If fewer are left than the observables need.
         """
         values = samples.cut(values, units, place)
@@ -489,7 +493,7 @@ class Observed:
         left = int(np.prod(values.shape[-axes:]))
         if left < least:
             when = "in every session" if self._design.tracked else "in some session"
-            raise DataError(
+            raise TooFewSeen(
                 f"of {units} units of organism {self._labels['organism'][place]}, layer "
                 f"{self._labels['layer'][place]}, only {left} are seen {when}, and the observables "
                 f"need {least}; record more --units, in fewer --sessions or fewer days (`lrplan "

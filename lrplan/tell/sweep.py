@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from lrplan.classifiers import seeded
 from lrplan.cohort import as_cohort
 from lrplan.errors import UsageError
 from lrplan.measure.design import USUAL_NOISE, Design, Schedule
-from lrplan.measure.observe import Observed, observe_designs
+from lrplan.measure.observe import Observed, TooFewSeen, observe_designs
 from lrplan.measure.trajectories import Trajectories
 from lrplan.measure.virtual import check_held, draw_key, lacking_contrasts, usable
 from lrplan.randomness import Streams
@@ -385,7 +386,8 @@ def accuracy_by_units(
 ) -> xr.Dataset:
     """Return a `sweep` over units around the design's, at its noise.
 
-    Where the design takes all units, over parts of what is stored.
+    Where the design takes all units, over parts of what is stored. Numbers of which the technique
+    sees too few are left out.
     """
     cohort = as_cohort(cohort)
     check_design(design)
@@ -394,7 +396,14 @@ def accuracy_by_units(
     units = _around(centre, (0.03, 0.1, 0.3, 1), least=2, most=most)
     design = design.with_(observables=design.taken)
     noise = [design.noise_level]
-    return sweep(cohort, design, units=units, noise=noise, rng=rng, classifier=classifier)
+    start = copy.deepcopy(rng)
+    while True:
+        try:
+            return sweep(cohort, design, units=units, noise=noise, rng=rng, classifier=classifier)
+        except TooFewSeen:
+            units, rng = units[1:], copy.deepcopy(start)
+            if not units or units[0] > centre:
+                raise
 
 
 def accuracy_by_noise(

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lrplan import Design, Schedule, UsageError, accuracy_by_units, forecast, record, sweep
+from lrplan import (
+    DataError,
+    Design,
+    Schedule,
+    UsageError,
+    accuracy_by_units,
+    forecast,
+    record,
+    sweep,
+)
 from lrplan.classifiers.calibrated_forest import calibrated_forest
 from lrplan.measure.observe import observe, observe_cohort, observe_designs
 from lrplan.measure.virtual import draw_key
@@ -243,6 +252,17 @@ def test_a_sweep_that_cannot_be_is_refused(separable, lists, said):
 def test_curves_of_a_design_that_takes_all_units_use_what_is_stored(separable):
     found = accuracy_by_units(separable, Design(units="all", noise=0), rng=np.random.default_rng(0))
     assert found["units"].values[-1] == 40
+
+
+def test_curves_leave_out_numbers_of_which_too_few_are_seen(separable):
+    losing = {"survival_days": 2.0, "survival_shape": 1.0, "days_between": 0.5}
+    lossy = Design(units=36, modality="electrophysiology", settings=losing)
+    found = accuracy_by_units(separable, lossy, rng=np.random.default_rng(0))
+    # Of two units, the fewest that are tried, one is often lost.
+    assert found["units"].values[0] > 2
+    assert 36 in found["units"].values
+    with pytest.raises(DataError, match="of 3 units of organism"):
+        accuracy_by_units(separable, lossy.with_(units=3), rng=0)
 
 
 def test_one_of_a_kind_need_not_be_a_list(separable):
