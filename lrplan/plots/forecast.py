@@ -40,6 +40,8 @@ def plot_forecast(
     if family is None:
         title = f"accuracy {title}; no family of networks was held out"
     else:
-        title = f"accuracy {family} on held-out families (a brain is one); {title}"
+        # Two panels are narrower than the line.
+        apart = " " if by_noise is not None else "\n"
+        title = f"accuracy {family} on held-out families (a brain is one);{apart}{title}"
     figure.suptitle(title, fontsize=9)
     return figure
