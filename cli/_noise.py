@@ -327,6 +327,7 @@ def _of_pilot(asked: Asked, modality: str, settings: dict[str, Any], seed: int) 
     noise = (estimate.over_units if reference == RELATIVE else estimate.noise)[0]
     session = "" if recording.sessions == 1 else f", first of {recording.sessions} sessions"
     notes = [f"noise of {recording.source}{session}: {estimate.line()}"]
+    notes += [f"Warning: {w}" for w in recording.ingest.get("warnings", ())]
     if asked.trials is not None and estimate.trials is not None:
         factor = (estimate.trials / asked.trials) ** 0.5
         noise *= factor

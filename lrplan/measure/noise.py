@@ -336,8 +336,14 @@ def refuse_without_signal(recording: Recording, estimates: list[NoiseEstimate]) 
                 f"{recording.source}{where}, first session: {found.line()}; noise relative to a "
                 "signal that is not there is not defined; check which stimulus each trial is "
                 "(--label) and when its response is (--align, --window), record more trials, or "
-                "name the noise with --noise"
+                f"name the noise with --noise{_as_read(recording)}"
             )
+
+
+def _as_read(recording: Recording) -> str:
+    """Return what was noticed when a recording was read: it may be why it shows no signal."""
+    noticed = recording.ingest.get("warnings", ())
+    return f". Noticed in reading it: {'; '.join(noticed)}" if noticed else ""
 
 
 def pooled_noise(estimates: list[NoiseEstimate], *, over_units: bool = False) -> float:

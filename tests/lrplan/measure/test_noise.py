@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -84,6 +86,9 @@ def test_labels_that_do_nothing_have_no_signal():
         DataError, match=r"made, first session: no signal is shown.*of shuffles.*--label"
     ):
         refuse_without_signal(mixed, estimate_noise(mixed, rng=0))
+    noticed = replace(mixed, ingest={"warnings": ["times look like milliseconds"]})
+    with pytest.raises(DataError, match=r"--noise\. Noticed in reading it: times look like milli"):
+        refuse_without_signal(noticed, estimate_noise(noticed, rng=0))
 
 
 def test_noise_that_all_units_share_is_no_signal():
