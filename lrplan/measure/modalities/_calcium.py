@@ -135,13 +135,26 @@ class Transient:
         added = self.area(u) / window_s
         return float(share @ added), float(share @ added**2)
 
-    def background(self, window_s: float) -> float:
-        """Return the variance of the mean over a window, per Hz of spikes that never pause."""
+    def background(self, window_s: float, baseline_s: float) -> float:
+        """Return the variance of a window's mean less its baseline's, per Hz of steady spikes.
+
+        Parameters
+        ----------
+        window_s, baseline_s : float
+            Lengths in seconds of the window, and of what is just before it, from which F0 comes.
+        """
         inside = self.weight(window_s)[1] * window_s
-        # Spikes before the window reach into it for a few time constants.
-        s, share = _nodes(12 * self.slow_s)
-        before = (self.area(window_s + s) - self.area(s)) / window_s
-        return inside + 12 * self.slow_s * float(share @ before**2)
+        # Spikes of the baseline, and of a few time constants before it, reach into both.
+        reach = 12 * self.slow_s
+        bend = min(reach, baseline_s)
+        before = 0.0
+        for first, last in ((0, bend), (bend, baseline_s), (baseline_s, baseline_s + reach)):
+            s, share = _nodes(last - first)
+            s = first + s
+            in_window = (self.area(window_s + s) - self.area(s)) / window_s
+            in_baseline = (self.area(s) - self.area(s - baseline_s)) / baseline_s
+            before += (last - first) * float(share @ (in_window - in_baseline) ** 2)
+        return inside + before
 
 
 @lru_cache(maxsize=256)

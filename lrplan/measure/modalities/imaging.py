@@ -435,8 +435,12 @@ class Imaging(Modality):
         return cells.nu * level * np.sqrt(1 + self.window_s / self.baseline_s)
 
     def _background(self, cells: _Cells) -> np.ndarray:
-        """Return the variance of a window's mean by spontaneous spikes, in squares of a spike."""
-        return self.spontaneous_hz * cells.rate * self.transient.background(self.window_s)
+        """Return the variance that spontaneous spikes give a window, in squares of a spike.
+
+        Those of the baseline count, too, as F0 is subtracted.
+        """
+        each = self.transient.background(self.window_s, self.baseline_s)
+        return self.spontaneous_hz * cells.rate * each
 
     def _cells(self, units: int, sessions: int, course: Course) -> _Cells:
         """Draw what is peculiar to each cell, and stays so."""

@@ -62,11 +62,22 @@ def test_the_mean_over_a_window_is_that_of_frames():
     assert dff.var() == pytest.approx(0.2**2 * rate_hz * window_s * square, rel=0.05)
 
 
-def test_spikes_that_never_pause_vary_as_in_frames():
+@pytest.mark.parametrize("baseline_s", [0.5, 2.0])
+def test_spikes_that_never_pause_vary_as_in_frames(baseline_s):
+    """In a window of 2 s, less the mean of its baseline."""
     shape, rng = shape_of("6f"), np.random.default_rng(1)
-    spikes = rng.poisson(3 / 100, (10_000, 400))
+    spikes = rng.poisson(3 / 100, (10_000, 600))
     dff = calcium.traces(spikes, shape, amplitude=1, most=1e9, frame_rate_hz=100, nu=0, rng=rng)
-    assert dff[:, 200:].mean(axis=-1).var() == pytest.approx(3 * shape.background(2.0), rel=0.06)
+    baseline = dff[:, 400 - round(100 * baseline_s) : 400].mean(axis=-1)
+    found = (dff[:, 400:].mean(axis=-1) - baseline).var()
+    assert found == pytest.approx(3 * shape.background(2.0, baseline_s), rel=0.06)
+
+
+def test_a_long_baseline_adds_nothing():
+    shape = shape_of("6f")
+    alone = shape.background(1.0, 600.0)
+    assert shape.background(1.0, 60.0) == pytest.approx(alone, rel=0.02)
+    assert shape.background(1.0, 1.0) > 1.5 * alone
 
 
 @pytest.mark.parametrize("nu", [1.0, 8.0])
