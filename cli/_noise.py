@@ -146,11 +146,7 @@ def _refuse_idle(asked: Asked) -> None:
         raise UsageError(
             f"{' and '.join(asked.given)} both say how noisy responses are; give one of them"
         )
-    for option, value in (
-        ("--label", asked.label),
-        ("--align", asked.align),
-        ("--window", asked.window),
-    ):
+    for option, value in zip(READING, (asked.label, asked.align, asked.window), strict=True):
         if value is not None and not asked.files:
             raise UsageError(
                 f"{option} says how the recording of {NOISE_FROM} is read, but none is given"
@@ -306,9 +302,12 @@ def _has(modality: str, setting: str) -> bool:
 
 def _of_pilot(asked: Asked, modality: str, settings: dict[str, Any], seed: int) -> Said:
     """Return the noise of a recording, for as many trials as are planned."""
+    import numpy as np
+
     from lrplan import read_nwb
     from lrplan.measure.design import RELATIVE, WITHIN
     from lrplan.measure.noise import estimate_noise, refuse_without_signal
+    from lrplan.randomness import Streams
 
     try:
         recording = read_nwb(
@@ -320,7 +319,9 @@ def _of_pilot(asked: Asked, modality: str, settings: dict[str, Any], seed: int) 
         )
     except DataError as error:
         raise _with_python(error) from None
-    estimates = estimate_noise(recording, rng=seed)
+    # The numbers that `lrplan score` draws with the same seed, so that both say the same.
+    streams = Streams.draw(np.random.default_rng(seed))
+    estimates = estimate_noise(recording, rng=streams.rng("noise"))
     refuse_without_signal(recording, estimates)
     [estimate] = estimates
     reference = asked.reference or WITHIN
@@ -331,10 +332,11 @@ def _of_pilot(asked: Asked, modality: str, settings: dict[str, Any], seed: int) 
     if asked.trials is not None and estimate.trials is not None:
         factor = (estimate.trials / asked.trials) ** 0.5
         noise *= factor
-        notes.append(
-            f"of {asked.trials} trials in place of {estimate.trials:.3g} noise is {factor:.3g} "
-            "times as large"
-        )
+        if factor != 1:
+            notes.append(
+                f"of {asked.trials} trials in place of {estimate.trials:.3g} noise is "
+                f"{factor:.3g} times as large"
+            )
     if recording.kind == "spikes" and modality == "ideal":
         notes.append(
             "the pilot holds spikes, whose noise grows with the rate; that of --modality counts "

@@ -138,6 +138,11 @@ def record(
         rng=seed,
         **planned.noise,
     )
+    shown = None if found_preset is None else found_preset.value("stimuli")
+    if shown not in (None, opened.stimuli):
+        planned.notes.append(
+            f"the preset shows {shown} stimuli; all {opened.stimuli} of the cohort are written"
+        )
     for note in planned.notes:
         _output.note(note, quiet=quiet)
     told = both_references(opened, design, populations=[find_population(opened, organism, layer)])

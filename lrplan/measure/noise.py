@@ -91,7 +91,8 @@ class NoiseEstimate:
 
     def line(self) -> str:
         """Return both figures and what stimuli drive, in one line."""
-        share, low, high = self.signal_share
+        # Without bias a share is below 0 half of the time where there is none.
+        share, low, high = (max(s, 0.0) for s in self.signal_share)
         told = (
             f"stimuli drive {percent(share)} ({percent(low)} to {percent(high)}) of the variance "
             "of responses within units"

@@ -221,6 +221,8 @@ def _check_column(node: ast.expr) -> None:
         if isinstance(place, bool) or not isinstance(place, int) or place < 0:
             raise UsageError("behind a column, [ ] holds a whole number")
         inner = node.value
+    if isinstance(inner, ast.Constant):
+        raise UsageError("it compares no column with anything")
     if not isinstance(inner, ast.Name):
         raise UsageError(f"it holds {_called(inner)}, which is no column and no comparison")
 

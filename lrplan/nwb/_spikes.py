@@ -83,7 +83,7 @@ def spike_responses(
             raise DataError(f"none of the {len(units)} units of {what} has a spike")
         raise DataError(
             f"none of {total} spikes falls in a trial: {_spans(units, trials.span)}; expected both "
-            "in seconds on one clock"
+            "in seconds on one clock, and a window (--window) in which units respond"
         )
     values /= (trials.stop - trials.start)[:, None]
     _check_unit_of_time(units, values, trials, warnings)

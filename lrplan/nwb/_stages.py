@@ -71,18 +71,21 @@ def cut_stages(start: np.ndarray, stages: Stages) -> np.ndarray:
     Returns
     -------
     array (trial,) of str or None
-        None for the trials of an incomplete last part.
+        None for the trials of an incomplete last part: of fewer trials, or of which trials start
+        in less than half of the time.
     """
+    if not len(start):
+        return np.empty(0, dtype=object)
     if stages.kind == "trials":
-        part = np.arange(len(start)) // int(stages.size)
-        complete = len(start) // int(stages.size)
+        part, left = np.divmod(np.arange(len(start)), int(stages.size))
+        whole = left[-1] == stages.size - 1
     else:
-        part = ((start - start[0]) // stages.size).astype(int) if len(start) else np.empty(0, int)
-        complete = len(start)
-    numbers = part.tolist()
+        part, left = np.divmod(start - start[0], stages.size)
+        whole = left[-1] >= stages.size / 2
+    numbers = part.astype(int).tolist()
     order = {p: i for i, p in enumerate(dict.fromkeys(numbers))}
-    noun = "trials" if stages.kind == "trials" else "time"
-    names = [f"{noun} {order[p] + 1}" if p < complete or noun == "time" else None for p in numbers]
+    last = None if whole else numbers[-1]
+    names = [None if p == last else f"{stages.kind} {order[p] + 1}" for p in numbers]
     return np.array(names, dtype=object)
 
 

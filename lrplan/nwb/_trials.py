@@ -91,9 +91,10 @@ class Trials:
         """Raise if fewer than 2 stimuli are left."""
         left = len(set(self.label))
         if left < 2:
+            dropped = ", ".join(f"{n} ({why})" for why, n in self.report["dropped"].items())
             raise DataError(
                 f"{self.report['intervals']} has {len(self.start)} usable trials of {left} stimuli "
-                f"in column {self.report['label']!r} (dropped: {self.report['dropped']}); expected "
+                f"in column {self.report['label']!r} (dropped: {dropped or 'none'}); expected "
                 "at least 2 stimuli; name other columns with label= (--label) or align= (--align)"
             )
 
@@ -154,8 +155,8 @@ def find_trials(
         told = clean(options.trials.text)
         warnings.append(f"{int(holds.sum())} of {len(holds)} trials meet {told}")
         trials.keep(holds, f"not {told}")
-    trials.keep(np.array([v is not None for v in trials.label], dtype=bool), "no stimulus label")
-    trials.keep(trials.session != None, "no session label")  # noqa: E711
+    trials.keep(_known(trials.label), "no stimulus label")
+    trials.keep(_known(trials.session), "no session label")
     trials.keep(np.isfinite(trials.start), "no start or alignment time")
     trials.keep(np.isfinite(trials.stop), "no stop time")
     trials.keep(trials.stop > trials.start, "window of no length")
@@ -167,9 +168,14 @@ def find_trials(
     trials.keep(np.array([first[r] == i for i, r in enumerate(rows)], dtype=bool), "duplicate")
     if stages.kind in ("trials", "time"):
         trials.session = cut_stages(trials.start, stages)
-        trials.keep(trials.session != None, "incomplete last part")  # noqa: E711
+        trials.keep(_known(trials.session), "incomplete last part")
     trials.check_stimuli()
     return trials
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    """Return which of some texts are there, (trial,)."""
+    return np.array([v is not None for v in values], dtype=bool)
 
 
 def per_stimulus(labels: np.ndarray) -> dict[str, int]:

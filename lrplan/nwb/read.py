@@ -117,9 +117,9 @@ def read_nwb(
     checkpoint_by : str, optional
         ``session``: every file, or group of files, is a session. ``block:COLUMN``: every value of
         a column of the trials, whose values must follow one another. ``epochs``: every row of the
-        table of epochs. ``trials:N``, ``time:SECONDS``: so many trials, or so long. By default the
-        first, and for a single session the second if a column such as session, day or block has
-        values that follow one another in time.
+        table of epochs. ``trials:N``, ``time:SECONDS``: so many trials, or so long; an incomplete
+        last part is left out. By default the first, and for a single session the second if a
+        column such as session, day or block has values that follow one another in time.
     order : {"time", "name", "given"}, optional
         Order of the files. By default by session_start_time if all are there, plausible and
         different, else by name if names differ in their numbers alone. ``given`` also takes every

@@ -303,6 +303,7 @@ def score(
     )
     warnings += [*doubts, *cohort.fate_warnings()]
     populations = populations_left(cohort, position, without)
+    warnings += _recorded_of(recording, cohort, populations)
     areas = int(recording.data.sizes["population"])
     check_areas(cohort, populations, areas)
     seen = with_plain(design)
@@ -512,3 +513,15 @@ def _null(
         "probabilities": {str(k): float(q) for k, q in zip(kinds, p.mean(0), strict=True)},
         "same_answer": float((kinds[p.argmax(1)] == best).mean()),
     }
+
+
+def _recorded_of(recording: Recording, cohort: Cohort, populations: np.ndarray) -> list[str]:
+    """Say that organisms which train the classifier are recorded themselves, as in rehearsals."""
+    training = set(cohort.population_table["organism"].values[populations].tolist())
+    recorded = set(map(str, recording.data["animal"].values))
+    return [
+        f"the recording is of the organism {name}, from which the classifier learns, so it is told "
+        f"too easily; use --without {name}"
+        for place, name in enumerate(cohort.organism_ids)
+        if name in recorded and place in training
+    ]

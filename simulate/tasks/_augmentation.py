@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrplan.arguments import finite_number
 from lrplan.errors import UsageError
 
 CROP_TRIES = 10
@@ -233,6 +234,6 @@ def share_setting(value: float, name: str) -> float:
     UsageError
         If it is not between 0 and 1.
     """
-    if not 0 <= value <= 1:
+    if finite_number(value, name) > 1:
         raise UsageError(f"{name} is {value!r}; expected a share between 0 and 1")
     return value

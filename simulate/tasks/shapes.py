@@ -154,8 +154,8 @@ def _coverage(
 
 def _about(low: float, high: float, share: float) -> tuple[float, float]:
     """Return a range with the same middle and a share of its width."""
-    middle, half = (low + high) / 2, (high - low) / 2
-    return middle - share * half, middle + share * half
+    less = (1 - share) * (high - low) / 2
+    return low + less, high - less
 
 
 def _colours(n: int, variation: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

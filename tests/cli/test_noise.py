@@ -12,6 +12,7 @@ import lrplan.tell.forecast
 from lrplan import read_nwb, write_nwb
 from lrplan.cli._noise import _repeated
 from lrplan.measure.noise import estimate_noise, from_dprime, from_reliability, from_snr
+from lrplan.randomness import Streams
 
 
 @pytest.fixture
@@ -85,7 +86,8 @@ def test_noise_relative_to_both_signals_is_printed(design):
 def test_a_pilot_gives_its_noise(design, pilot):
     ran, made = design("--noise-from", *pilot, "--modality", "counts", "--json")
     assert ran.code == 0, ran.err
-    [estimate] = estimate_noise(read_nwb(pilot), rng=0)
+    streams = Streams.draw(np.random.default_rng(0))
+    [estimate] = estimate_noise(read_nwb(pilot), rng=streams.rng("noise"))
     assert (made.noise, made.noise_reference) == (estimate.noise[0], "within")
     assert ran.json()["noise"]["pilot"] == estimate.to_json()
     assert "first of 2 sessions: " + estimate.line() in ran.err

@@ -40,15 +40,18 @@ class Draws:
         """Return numbers from 0 to 1, one for each value."""
         return _units_last(keyed_rng(self._key, purpose).random(self._unit_by_unit))
 
-    def gamma(self, purpose: str, shape: float) -> np.ndarray:
-        """Return numbers of a gamma distribution of mean 1 and variance 1 / `shape`."""
-        rng = keyed_rng(self._key, purpose)
-        return _units_last(rng.gamma(shape, 1 / shape, self._unit_by_unit))
+    def gamma(self, purpose: str, variance: float) -> np.ndarray:
+        """Return numbers of a gamma distribution of mean 1; without variance they are 1."""
+        return _units_last(self._gamma(purpose, variance, self._unit_by_unit))
 
-    def shared_gamma(self, purpose: str, shape: float) -> np.ndarray:
+    def shared_gamma(self, purpose: str, variance: float) -> np.ndarray:
         """Return such numbers (..., 1) that all units share."""
-        rng = keyed_rng(self._key, purpose)
-        return np.asarray(rng.gamma(shape, 1 / shape, self._shared))
+        return self._gamma(purpose, variance, self._shared)
+
+    def _gamma(self, purpose: str, variance: float, shape: tuple[int, ...]) -> np.ndarray:
+        if variance <= 0:
+            return np.ones((1,) * len(shape))
+        return np.asarray(keyed_rng(self._key, purpose).gamma(1 / variance, variance, shape))
 
     def poisson(self, purpose: str, expected: np.ndarray) -> np.ndarray:
         """Return Poisson numbers of some means (..., unit)."""

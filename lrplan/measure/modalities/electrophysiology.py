@@ -10,7 +10,7 @@ import numpy as np
 
 from lrplan.errors import UsageError
 from lrplan.measure.modalities import Course, Modality, modalities, setting
-from lrplan.randomness import keyed_rng
+from lrplan.measure.modalities._draws import Draws
 
 MOST_FALSE = 0.5
 """A unit of which more spikes are false would count as another neuron's."""
@@ -292,7 +292,7 @@ class Electrophysiology(Modality):
         if self.spikes_to_sort:
             rates = self._gain(course) * np.where(known, expected.mean(axis=1), 0.0)
             sorted_ = 1 - np.exp(-rates * self.session_s / self.spikes_to_sort)
-            seen &= _uniform(course, "sorting", units, sessions) < sorted_
+            seen &= _fixed(course, sessions, units).uniform("sorting") < sorted_
         if course.tracked:
             seen &= self._lasting(course, sessions, units)
         return seen
@@ -316,27 +316,23 @@ class Electrophysiology(Modality):
         uneven = evoked.var() / mean**2 if mean > 0 else 0.0
         lacking = self.spread**2 - np.log1p((1 - self.baseline) ** 2 * uneven)
         sd = np.sqrt(max(lacking, 0.0))
-        shape = (units, 1 if course.tracked else sessions)
-        normal = keyed_rng(course.key, "excitability").standard_normal(shape).T
+        fixed = _fixed(course, sessions, units)
         # One of the units before it: whoever records fewer has the same neighbours.
-        places = _uniform(course, "neighbours", units, sessions) * np.arange(units)
+        places = fixed.uniform("neighbours") * np.arange(units)
         whole = (sessions, units)
         return _Units(
-            excitability=np.broadcast_to(np.exp(sd * normal - sd**2 / 2), whole),
-            found=1 - _beta(_uniform(course, "missed spikes", units, sessions), self.missed),
-            false=np.minimum(
-                _beta(_uniform(course, "false spikes", units, sessions), self.contamination),
-                MOST_FALSE,
-            ),
-            neighbour=places.astype(int),
+            excitability=np.exp(sd * fixed.normal("excitability") - sd**2 / 2),
+            found=1 - _beta(fixed.uniform("missed spikes"), self.missed),
+            false=np.minimum(_beta(fixed.uniform("false spikes"), self.contamination), MOST_FALSE),
+            neighbour=np.broadcast_to(places.astype(int), whole),
         )
 
     def _lasting(self, course: Course, sessions: int, units: int) -> np.ndarray:
         """Return when the units of a tracked population are there, (session, unit)."""
         days = course.places(sessions)[:, None] * self.days_between
+        fixed = _fixed(course, sessions, units)
         chance, late, match, life = (
-            keyed_rng(course.key, purpose).random(units)
-            for purpose in ("new", "arrival", "matching", "survival")
+            fixed.uniform(purpose)[0] for purpose in ("new", "arrival", "matching", "survival")
         )
         born = np.where(chance < self.new, days.max() * (1 - late), 0.0)
         lasts = self.survival_days * (-np.log1p(-life)) ** (1 / self.survival_shape)
@@ -355,15 +351,14 @@ class Electrophysiology(Modality):
     ) -> np.ndarray:
         """Draw means over trials (session, stimulus, draw, unit), in the network's unit."""
         spike = 1 / (self._gain(course) * self.window_s * trials)
-        means = np.moveaxis(np.nan_to_num(expected), -1, 0)[..., None] / spike
+        means = np.nan_to_num(expected)[:, :, None] / spike
         shared, private = self.shared_gain_sd**2 / trials, self.private_gain_sd**2
         over = (1 + self.shared_gain_sd**2) * (1 + private) - 1
         private = (1 + over / trials) / (1 + shared) - 1
-        key = int(rng.integers(2**63))
-        shape = (*means.shape[:-1], draws)
-        gain = _gamma(keyed_rng(key, "shared gain"), shared, shape[1:])
-        gain = gain * _gamma(keyed_rng(key, "private gain"), private, shape)
-        counts = np.moveaxis(keyed_rng(key, "spikes").poisson(means * gain), 0, -1)
+        sessions, stimuli, units = expected.shape
+        draw = Draws.of(rng, (sessions, stimuli, draws, units))
+        gain = draw.shared_gamma("shared gain", shared) * draw.gamma("private gain", private)
+        counts = draw.poisson("spikes", means * gain)
         seen = self.seen(expected, course)[:, None, None]
         return np.where(seen, counts * spike, np.nan).astype(np.float32)
 
@@ -393,20 +388,11 @@ def _mean(values: np.ndarray) -> float:
     return float(known.mean(dtype=np.float64)) if known.size else 0.0
 
 
-def _uniform(course: Course, purpose: str, units: int, sessions: int) -> np.ndarray:
-    """Draw a number from 0 to 1 for each unit, or each unit of each session: (session, unit)."""
-    shape = (units, 1 if course.tracked else sessions)
-    drawn = keyed_rng(course.key, purpose).random(shape).T
-    return np.broadcast_to(drawn, (sessions, units))
+def _fixed(course: Course, sessions: int, units: int) -> Draws:
+    """Return what draws constants of units, or of units of each session: (session or 1, unit)."""
+    return Draws(course.key, (1 if course.tracked else sessions, units))
 
 
 def _beta(uniform: np.ndarray, mean: float) -> np.ndarray:
     """Turn uniform numbers into those of a beta distribution (1, b) of that mean."""
     return 1 - (1 - uniform) ** (mean / (1 - mean))
-
-
-def _gamma(rng: np.random.Generator, variance: float, shape: tuple[int, ...]) -> np.ndarray:
-    """Draw gamma numbers of mean 1."""
-    if variance <= 0:
-        return np.ones((1,) * len(shape))
-    return rng.standard_gamma(1 / variance, shape) * variance

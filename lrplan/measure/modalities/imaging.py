@@ -271,7 +271,7 @@ class Imaging(Modality):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "indicator", find_indicator(self.indicator).name)
-        self.transient  # noqa: B018  (refuses one that falls faster than it rises)
+        self._check_transient()
         frames = self.window_s * self.frame_rate_hz / self.fields
         if frames < 1:
             raise UsageError(
@@ -284,6 +284,11 @@ class Imaging(Modality):
                 f"tracked_late is {self.tracked_late:g} and tracked_next {self.tracked_next:g}; "
                 "expected no more cells late than one interval later"
             )
+
+    def _check_transient(self) -> None:
+        """Refuse one that falls faster than it rises."""
+        known = find_indicator(self.indicator)
+        transient(self.rise_s or known.rise_s, self.decay_s or known.decay_s)
 
     @property
     def written_trials(self) -> int:
@@ -526,13 +531,10 @@ class Imaging(Modality):
         It is a weighted mean of one that all cells share and one of each cell, both of a gamma
         distribution: means over trials are then of one, too.
         """
-        share, variance = self.gain_shared, self.gain_sd**2
-        if variance == 0:
-            return np.ones(())
-        gain = np.zeros(())
-        if share > 0:
-            gain = gain + share * draw.shared_gamma("shared gain", pooled * share / variance)
-        if share < 1:
-            own = draw.gamma("gain", pooled * (1 - share) / variance)
-            gain = gain + (1 - share) * own
-        return np.asarray(gain)
+        variance, gain = self.gain_sd**2 / pooled, np.zeros(())
+        shared, own = self.gain_shared, 1 - self.gain_shared
+        if shared > 0:
+            gain = gain + shared * draw.shared_gamma("shared gain", variance / shared)
+        if own > 0:
+            gain = gain + own * draw.gamma("gain", variance / own)
+        return gain

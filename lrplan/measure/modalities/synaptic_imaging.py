@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrplan.measure.modalities import Course, Modality, modalities, setting
-from lrplan.measure.modalities._draws import Draws
+from lrplan.measure.modalities._draws import Draws, log_normal
 
 
 @modalities.register("synaptic_imaging")
@@ -162,8 +162,8 @@ class SynapticImaging(Modality):
         if course.tracked:
             seen = seen & self._there(course.places(sessions), fixed)
         draw = Draws.of(rng, (sessions, stacks, synapses))
-        error = self.size_cv / np.sqrt(pooled) * draw.normal("volume")
-        measured = size[:, None] * (1 + error)
+        error = log_normal(draw.normal("volume"), self.size_cv / np.sqrt(pooled))
+        measured = size[:, None] * error
         return np.where(seen[:, None], measured, np.nan).astype(np.float32)
 
     def _above_floor(self, size: np.ndarray, logs: np.ndarray, draw: Draws) -> np.ndarray:

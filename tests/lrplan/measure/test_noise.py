@@ -70,7 +70,8 @@ def test_the_estimate_is_unbiased_for_few_trials_and_stimuli(case):
 
 def test_labels_that_do_nothing_have_no_signal():
     found = [estimate(simulated("no tuning", seed)[0]) for seed in range(12)]
-    assert not any(f.driven for f in found)
+    # At the level of 0.01 more than two of twelve come in one of 5,000 draws.
+    assert sum(f.driven for f in found) <= 2
     assert np.mean([f.signal_share[0] for f in found]) == pytest.approx(0, abs=0.05)
     unsure = [f for f in found if f.signal_share[1] < 0 < f.signal_share[2]]
     assert len(unsure) >= 10

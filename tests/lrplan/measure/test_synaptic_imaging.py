@@ -63,6 +63,14 @@ def test_the_variance_is_right_on_average(repeats):
     assert ratio.mean() == pytest.approx(1, abs=0.05)
 
 
+def test_no_volume_is_negative_however_large_the_error():
+    signal = weights(sessions=5)
+    found = means(
+        make_modality("synaptic_imaging", STEADY | {"repeats": 1, "size_cv": 1.0}), signal
+    )
+    assert np.nanmin(found) > 0
+
+
 def test_the_stated_share_is_below_the_floor():
     signal = weights(sessions=1, synapses=20_000)
     for floor in (0.1, 0.3):

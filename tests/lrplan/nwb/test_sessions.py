@@ -191,6 +191,10 @@ def test_a_session_is_cut_by_trials_or_time(build):
     }
     assert by_trials.ingest["files"][0]["dropped"] == {"incomplete last part": 2}
     by_time = read_nwb(path, checkpoint_by="time:8")
+    # Trials of the third part start within a quarter of its time.
+    assert by_time.ingest["sessions"] == ["time 1", "time 2"]
+    assert by_time.ingest["files"][0]["dropped"] == {"incomplete last part": 2}
+    by_time = read_nwb(path, checkpoint_by="time:7")
     assert by_time.ingest["sessions"] == ["time 1", "time 2", "time 3"]
 
 

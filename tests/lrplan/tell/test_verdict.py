@@ -164,6 +164,9 @@ def test_an_organism_left_out_by_its_name_alone(separable, tmp_path):
     recording = rehearse(separable, tmp_path, organism)
     one, listed = (judge(separable, recording, without=w) for w in (organism, [organism]))
     assert one.to_json() == listed.to_json()
+    told = f"--without {organism}"
+    assert not any(told in w for w in one.warnings)
+    assert any(told in w for w in judge(separable, recording).warnings)
 
 
 def test_several_areas_of_an_animal_are_told_together(separable, tmp_path):

@@ -60,8 +60,9 @@ def test_with_no_variation_a_class_has_one_picture_but_for_contrast_and_grain():
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("train", 5), ("test", 0), ("edge", 8), ("variation", 1.5)]
+    ("key", "value"),
+    [("train", 5), ("test", 0), ("edge", 8), ("variation", 1.5), ("variation", "x")],
 )
 def test_settings_that_cannot_be_are_refused(key, value):
-    with pytest.raises(UsageError, match=rf"shapes\.{key} is {value}"):
+    with pytest.raises(UsageError, match=rf"shapes\.{key} is {value!r}"):
         TASK.check(TASK.settings | {key: value})
